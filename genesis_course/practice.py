@@ -155,14 +155,15 @@ def _leaf_difference(mine, right, tolerance, values, place):
         if mine.dtype != right.dtype: return f"The dtype{place} should be {right.dtype}, but it is {mine.dtype}."
         a, b = (torch.as_tensor(x).detach().cpu().to(torch.float64).flatten() for x in (mine, right))
     elif isinstance(right, numbers.Real) and not isinstance(right, bool): a, b = (torch.tensor([x], dtype=torch.float64) for x in (mine, right))
-    else: return None if not values or mine == right else f"The answer{place} should be {_short(right)}, but it is {_short(mine)}."
+    else: return None if not values or mine == right else f"The answer{place} should be {_short(right)}, but it is {_short(mine)}." if place else f"{_short(mine)} is not it."
     if a.isnan().any() and not b.isnan().any(): return f"There are NaN values{place}: look for a division by zero, or the logarithm or root of a negative number."
     wrong = ~torch.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
     if not values or not wrong.any(): return None
     first = int(wrong.nonzero()[0])
     index = f" at {[int(i) for i in np.unravel_index(first, tuple(right.shape))]}" if getattr(right, "ndim", 0) else ""
     share = f" ({int(wrong.sum())} of {len(wrong)} values differ)" if len(wrong) > 1 else ""
-    return f"The value{place}{index} should be {a.new_tensor(b[first]).item():.6g}, but it is {a[first].item():.6g}{share}."
+    if not place and not index: return f"{a[first].item():.6g} is not it."        # the answer itself is not given away
+    return f"The value{place}{index} should be {b[first].item():.6g}, but it is {a[first].item():.6g}{share}."
 
 # %% ../nbs/backstage/02_practice.ipynb #f88b237a
 def _own_line(error):
@@ -202,17 +203,16 @@ def grade(
     answer,     # what the learner wrote
 ):
     "A `Verdict` on an answer; whatever the answer does, it is a sentence and never an exception"
-    if isinstance(exercise, str):
+    if not isinstance(exercise, Exercise):
         name, exercise = exercise, find(exercise)
         if exercise is None:
             known = [e.id for group in all_exercises().values() for e in group]
             near = difflib.get_close_matches(str(name), known, 1)
             return Verdict("note", f"There is no exercise {name!r}. "+(f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(known)}."))
     if _empty(answer): return Verdict("blank", "Replace the gap `...` with your answer, run the cell, and check again.")
-    solution = exercise.solution
-    if callable(solution) != callable(answer):
+    if callable(exercise.solution) != callable(answer):
         forgot = " Did you forget to call it?" if callable(answer) and not inspect.isclass(answer) else ""
-        return Verdict("wrong", f"This should be {_kind(solution)}, but it is {_kind(answer)}.{forgot}")
+        return Verdict("wrong", f"This should be {_kind(exercise.solution)}, but it is {_kind(answer)}.{forgot}")
     mine, error = _observe(exercise, answer)
     if error is not None: return _trouble(error, exercise.seconds)
     if _empty(mine): return Verdict("blank", "It returns None: the gap is not filled yet, or the `return` is missing.")

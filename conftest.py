@@ -1,0 +1,34 @@
+"""What every test run shares: a home of its own, no windows, and notebooks whose execution counts were cleaned away."""
+import os
+import re
+import tempfile
+import pytest
+
+# Nothing that a test does reaches the reader's own progress or downloads; the notebooks' kernels inherit this.
+_home = tempfile.TemporaryDirectory(prefix="genesis-test-")
+os.environ["GENESIS_HOME"] = _home.name
+os.environ["MPLBACKEND"] = "agg"
+os.environ.pop("GENESIS_DATASET", None)
+
+SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\s*$", re.MULTILINE)
+
+
+def pytest_collection_modifyitems(items):
+    "nbval takes a cell without an execution count for one that was never run; nbdev cleans the counts away, so they are put back in memory"
+    for item in items:
+        if type(item).__name__ != "IPyNbCell": continue
+        item.cell.execution_count = item.cell.execution_count or 1
+        if SKIPPED.search(item.cell.source): item.options["skip"] = True
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENESIS_HOME", str(tmp_path/"home"))
+
+
+@pytest.fixture
+def real_data():
+    "The folder of real data sets; a test that needs it is skipped where there is none"
+    folder = os.environ.get("GENESIS_DATA")
+    if not folder or not os.path.isdir(folder): pytest.skip("needs real data sets: set GENESIS_DATA to a folder that holds them")
+    return folder

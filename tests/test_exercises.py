@@ -1,0 +1,122 @@
+"""One walk over every exercise and clinic case of the course."""
+import dataclasses
+import json
+import re
+import time
+from pathlib import Path
+import numpy as np
+import pytest
+import torch
+from genesis_course import practice
+from genesis_course.exercises import chapters
+
+ROOT = Path(__file__).parent.parent
+EVERY = [exercise for group in practice.all_exercises().values() for exercise in group]
+CALLS = re.compile(r'^check\("([^"]+)",\s*(.+)\)\s*$', re.MULTILINE)
+
+
+def code_cells(path): return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def blanks():
+    "For each id that a chapter checks: the name it passes and the cell with the gap that defines it"
+    found = {}
+    for path in sorted((ROOT/"nbs").glob("[0-9]*.ipynb")):
+        cells = code_cells(path)
+        for i, source in enumerate(cells):
+            for id, name in CALLS.findall(source):
+                gap = next((cell for cell in reversed(cells[:i]) if re.search(rf"^(def {name}\b|class {name}\b|{name}\s*=)", cell, re.MULTILINE)), None)
+                assert id not in found, f"{id} is checked twice"
+                found[id] = path.name, name, gap
+    return found
+
+
+BLANKS = blanks()
+
+
+def quick(exercise): return dataclasses.replace(exercise, seconds=min(exercise.seconds, 0.5))
+
+
+def test_chapters_and_answer_book_hold_the_same_exercises():
+    assert {e.id for e in EVERY} == set(BLANKS)
+    assert len(EVERY) == len({e.id for e in EVERY})
+    for chapter, group in practice.all_exercises().items():
+        kinds = [e.id.startswith("clinic.") for e in group]
+        assert 3 <= kinds.count(False) <= 6, f"{chapter} has {kinds.count(False)} exercises"
+        assert kinds.count(True) >= 2, f"{chapter} has {kinds.count(True)} clinic cases"
+        assert all(e.symptom for e in group if e.id.startswith("clinic.")), f"a clinic case of {chapter} has no symptom"
+
+
+def test_every_answer_book_is_listed_in_reading_order():
+    books = sorted((ROOT/"nbs"/"answers").glob("*.ipynb"))
+    assert [re.search(r"default_exp exercises\.(\w+)", path.read_text(encoding="utf-8")).group(1) for path in books] == chapters
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_blank_is_not_yet(exercise):
+    chapter, name, gap = BLANKS[exercise.id]
+    assert gap and "..." in gap, f"{chapter}: no cell with a gap for {exercise.id}"
+    space = {}
+    exec("import math\nimport torch\nfrom torch import nn\nfrom torch.nn import functional as F\n", space)
+    module = __import__(f"genesis_course.{exercise_chapter(exercise)}", fromlist=["*"])
+    space.update({k: v for k, v in vars(module).items() if not k.startswith("_")})
+    exec(gap, space)
+    verdict = practice.grade(exercise, space[name])
+    assert verdict.status == "blank", f"{exercise.id}: {verdict}"
+
+
+def exercise_chapter(exercise): return next(chapter for chapter, group in practice.all_exercises().items() if any(e is exercise for e in group))
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_solution_is_right(exercise):
+    verdict = practice.grade(exercise, exercise.solution)
+    assert verdict.status == "right", f"{exercise.id}: {verdict}"
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_every_wrong_answer_gets_its_own_remark(exercise):
+    assert len(exercise.wrong) >= 2, f"{exercise.id} knows {len(exercise.wrong)} wrong answers"
+    remarks = [remark for _, remark in exercise.wrong]
+    assert len(set(remarks)) == len(remarks), "two wrong answers share a remark"
+    for answer, remark in exercise.wrong:
+        verdict = practice.grade(exercise, answer)
+        assert (verdict.status, verdict.message) == ("wrong", remark), f"{exercise.id}, {getattr(answer, '__name__', answer)}: {verdict}"
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_hints_and_insight_are_there(exercise):
+    assert len(exercise.hints) >= 2 and exercise.title and exercise.insight
+    if not exercise.id.startswith("clinic."): assert exercise.id.startswith(exercise_chapter(exercise)+".")
+
+
+def endless(*args, **kwargs):
+    while True: time.sleep(0.001)
+
+
+def raises(*args, **kwargs): raise ZeroDivisionError("by zero")
+
+
+def leaves(*args, **kwargs): raise SystemExit("bye")
+
+
+class Stubborn:
+    def __init__(self, *args, **kwargs): self.x = torch.zeros(7, 3)
+    def __getattr__(self, name): raise RuntimeError(f"no {name} here")
+
+
+GARBAGE = {"None": None, "text": "banana", "number": 3.7, "NaN": float("nan"), "wrong shape": torch.zeros(5, 4, 3), "int tensor": torch.tensor([1, 2]), "NumPy": np.zeros(3),
+           "object": object(), "a list": [1, "two", None], "a dict": {"loss": None}, "endless": endless, "raises": raises, "leaves": leaves, "class": Stubborn,
+           "returns None": lambda *a, **k: None, "returns text": lambda *a, **k: "banana", "returns NaN": lambda *a, **k: float("nan"), "returns a NaN tensor": lambda *a, **k: torch.full((2, 2), float("nan")),
+           "returns a shape": lambda *a, **k: torch.zeros(5, 4, 3), "returns its input": lambda *a, **k: a[0] if a else None, "returns float64": lambda *a, **k: torch.zeros(3, dtype=torch.float64),
+           "takes nothing": lambda: 1, "module": torch.nn.Linear(3, 3)}
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_garbage_gets_a_sentence(exercise):
+    for kind, answer in GARBAGE.items():
+        state = torch.random.get_rng_state()
+        verdict = practice.grade(quick(exercise), answer)
+        assert verdict.status in ("blank", "wrong", "trouble") and len(verdict.message) > 15 and "Traceback" not in verdict.message, f"{exercise.id}, {kind}: {verdict}"
+        assert torch.equal(state, torch.random.get_rng_state()), f"{exercise.id}, {kind}: the reader's random numbers were disturbed"
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32

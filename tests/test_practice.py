@@ -1,0 +1,96 @@
+"""The exercise engine: what a reader sees, and progress that survives."""
+import json
+import subprocess
+import sys
+import threading
+import time
+import pytest
+from genesis_course import practice
+from genesis_course.practice import Exercise, check, grade, hint, record, run_limited, solution, solved
+from genesis_course.support import home
+
+
+def test_unknown_id_is_answered_with_the_nearest():
+    assert "start.1" in grade("strat.1", 3).message
+    assert "There are:" in grade(7, 3).message
+
+
+def test_check_hint_and_solution_speak_in_a_plain_script(capsys):
+    check("start.2", lambda network: 0)
+    check("start.1", 3.258)
+    check("start.1", 3.258)
+    hint("start.1")
+    hint("start.1")
+    solution("start.2")
+    solution("nothing.1")
+    said = capsys.readouterr().out
+    assert "✓ Right." in said and 'hint("start.2")' in said and "Hint 1 of 3" in said and "Hint 2 of 3" in said and "p.numel()" in said and "no exercise" in said
+    assert "Traceback" not in said
+    assert list(solved()) == ["start.1"]
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_an_endless_answer_gives_the_notebook_back(stubborn):
+    def endless():
+        while True:
+            try: time.sleep(0.001)
+            except BaseException:
+                if not stubborn or threading.current_thread() is threading.main_thread(): raise
+                time.sleep(2)
+                return
+    started = time.perf_counter()
+    value, error = run_limited(endless, 0.2)
+    assert isinstance(error, TimeoutError) and time.perf_counter()-started < 2
+
+
+def test_judge_or_observe_that_stumbles_is_no_traceback_for_the_learner():
+    stumbling = Exercise("x.1", "t", solution=lambda: 1., observe=lambda answer: {"value": answer()}, judge=lambda seen: f"{seen['value']:.0f} is not one" if seen["value"] != 1 else None)
+    assert grade(stumbling, lambda: 2.).message == "2 is not one"
+    assert grade(stumbling, lambda: "two").status == "wrong"
+
+
+def test_damaged_progress_is_passed_over_and_kept():
+    record("start.1")
+    path = home()/"progress.jsonl"
+    with open(path, "ab") as file: file.write(b'\n\xff\xfe{"id": "start.2", "da\n[]\n7\n{"id": 3}\n{"id": "start.3", "date"')
+    record("start.4")
+    assert set(solved()) == {"start.1", "start.4"}
+    assert b'"start.3"' in path.read_bytes()
+
+
+def test_progress_survives_kill_at_any_moment(tmp_path):
+    "A process that records without end is killed; whatever it had written whole is still read, and new records are not swallowed"
+    script = "import itertools\nfrom genesis_course.practice import record\nfor i in itertools.count(): record(f'demo.{i}')"
+    process = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.time()+60
+    while len(solved()) < 5 and time.time() < deadline: time.sleep(0.05)
+    process.kill()
+    process.wait()
+    before = set(solved())
+    record("after.1")
+    assert len(before) >= 5 and set(solved()) == before | {"after.1"}
+
+
+def test_torn_record_of_any_length_costs_at_most_itself():
+    record("start.1")
+    path = home()/"progress.jsonl"
+    whole = path.read_bytes()
+    line = b"\n"+json.dumps({"id": "start.2", "date": "2026-01-01"}).encode()
+    for cut in range(len(line)):
+        path.write_bytes(whole+line[:cut])
+        record("start.3")
+        assert {"start.1", "start.3"} <= set(solved()) <= {"start.1", "start.2", "start.3"}
+
+
+def test_progress_that_cannot_be_written_is_said_and_the_answer_still_counts(monkeypatch, tmp_path, capsys):
+    (tmp_path/"file").write_text("in the way")
+    monkeypatch.setenv("GENESIS_HOME", str(tmp_path/"file"))
+    check("start.1", 3.258)
+    said = capsys.readouterr().out
+    assert "✓ Right." in said and "could not be saved" in said and "GENESIS_HOME" in said
+
+
+def test_progress_table_counts_by_chapter():
+    record("start.1")
+    table = practice.progress()
+    assert table.splitlines()[0].startswith("start") and "next: start.2" in table and "1 of " in table.splitlines()[-1]
