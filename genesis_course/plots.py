@@ -105,7 +105,7 @@ def show(
         count = 1 if torch.as_tensor(images).ndim == 2 else len(images)
         columns = max(1, min(ncols, count))
         rows = math.ceil(count/columns)
-        with figure(width=max(2.4, columns*scale), height=rows*scale*(1.35 if labels is not None else 1.08)+(0.3 if caption else 0), caption=caption) as ax:
+        with figure(width=max(2.4, columns*scale), height=rows*scale*(1.25 if labels is not None else 1.08)+(0.3 if caption else 0), caption=caption) as ax:
             return show(images, labels, ncols=ncols, ax=ax)
     tiles = as_bytes(images)
     gap = max(1, tiles.shape[1]//8)

@@ -1,0 +1,44 @@
+# make course · make test · make docs · make outputs
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP   = $(VENV)/.installed-$(1)
+ifdef GENESIS_DATA
+export GENESIS_DATA := $(abspath $(GENESIS_DATA))
+endif
+
+.PHONY: course test docs outputs readme export benchmarks clean
+
+course: $(call STAMP,lab)  ## install once, then open JupyterLab at the first chapter, in your own copy
+	@$(BIN)/genesis lab my-course
+
+test: $(call STAMP,dev)  ## everything that the continuous integration runs
+	@echo "Testing: every chapter is run and every check is made (about six minutes on two cores)."
+	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ARGS)
+
+docs: $(call STAMP,dev)  ## the site, in _docs/
+	@if command -v quarto >/dev/null || test -x $(BIN)/quarto; then PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev-docs; \
+	else echo "The site needs Quarto. Get it with: $(BIN)/pip install quarto-cli   (or from quarto.org), then run make docs again."; fi
+
+outputs: $(call STAMP,dev)  ## run all notebooks and store their outputs, pictures and the README
+	@$(BIN)/python tools/outputs.py $(NB)
+
+export: $(call STAMP,dev)  ## write genesis_course/ from the notebooks
+	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean
+
+benchmarks: $(call STAMP,dev)  ## measure speed against the usual libraries (on a quiet machine)
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove the environment and everything built (your copy in my-course/ stays)
+	rm -rf $(VENV) build dist _docs _proc *.egg-info
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.10 to 3.13 is needed; this is $$($(PYTHON) --version). Name another with: make $(or $(MAKECMDGOALS),course) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making a Python environment in $(VENV)/ …"; $(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }; }
+	@echo "Installing the course: two to ten minutes, most of it PyTorch. This happens once."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true
+	@touch $@
