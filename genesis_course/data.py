@@ -6,9 +6,10 @@ Docs: https://genesis-course.github.io/genesis-course/data.html.md"""
 
 # %% auto #0
 __all__ = ['GLYPH_FONTS', 'GLYPH_RANGES', 'FASHION', 'KNOWN_SETS', 'ImageSet', 'digits_set', 'draw_glyphs', 'glyph_set',
-           'first_copy', 'split_set', 'to_floats', 'Batches', 'Text', 'load_text', 'resize', 'load_images']
+           'first_copy', 'split_set', 'to_floats', 'epoch_order', 'Batches', 'Text', 'load_text', 'resize',
+           'load_images']
 
-# %% ../nbs/02_data.ipynb #9ccbee64
+# %% ../nbs/02_data.ipynb #dffbe01d
 import difflib
 import functools
 import math
@@ -20,9 +21,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from .support import CourseError
-from .downloads import CIFAR10, cache_folder, fetch, find_file, read_cifar10, read_idx_pair, read_photos, read_text
+from .downloads import CIFAR10, fetch, find_file, read_cifar10, read_idx_pair, read_photos, read_text
 
-# %% ../nbs/02_data.ipynb #b8253151
+# %% ../nbs/02_data.ipynb #9ccbee64
 @dataclass(repr=False)
 class ImageSet:
     "Images with their labels, whole and in memory"
@@ -34,11 +35,7 @@ class ImageSet:
     factors: dict | None = None                 # {name: [N]} how each image was made, where that is known
 
     def __post_init__(self):
-        if self.images.ndim != 4 or self.images.dtype != torch.uint8: raise CourseError(f"An ImageSet keeps images as uint8 [N, C, H, W]; these are {self.images.dtype} {list(self.images.shape)}.")
-        if self.labels.shape != self.images.shape[:1]: raise CourseError(f"There are {len(self.images):,} images but labels of shape {list(self.labels.shape)}: each image needs one.")
-        self.labels = self.labels.long()
-        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise CourseError(f"Labels run from {int(self.labels.min())} to {int(self.labels.max())}, but there are {len(self.classes)} classes: 0 to {len(self.classes)-1}.")
+        self.images, self.labels = _check_set(self.images, self.labels, len(self.classes))
 
     def __len__(self): return len(self.images)
     def __repr__(self): return f"{self.name or 'images'}: {len(self):,} images {'x'.join(map(str, self.images.shape[1:]))}, {len(self.classes)} classes"
@@ -50,11 +47,22 @@ class ImageSet:
         factors = self.factors and {name: values[index] for name, values in self.factors.items()}
         return ImageSet(self.images[index], self.labels[index], self.classes, self.name, self.notes, factors)
 
+# %% ../nbs/02_data.ipynb #b8253151
+def _check_set(images, labels, classes):
+    "Images and labels as an ImageSet keeps them, or a sentence on why they cannot be"
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    if images.ndim != 4 or images.dtype != torch.uint8: raise CourseError(f"An ImageSet keeps images as uint8 [N, C, H, W]; these are {images.dtype} {list(images.shape)}.")
+    if labels.shape != images.shape[:1]: raise CourseError(f"There are {len(images):,} images but labels of shape {list(labels.shape)}: each image needs one.")
+    if labels.is_floating_point(): raise CourseError(f"Labels are whole numbers that name a class; these are {labels.dtype}.")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, but there are {classes} classes: 0 to {classes-1}.")
+    return images, labels.long()
+
 # %% ../nbs/02_data.ipynb #c5fa08f6
 def digits_set(
-    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360), whose writers differ
+    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360, by other writers)
 ):
-    "The 1,797 handwritten digits of scikit-learn, 8x8 pixels, in the order of their writers (Alpaydin and Kaynak 1998)"
+    "The 1,797 handwritten digits of scikit-learn, 8x8 pixels, in the order of the file, in which neighbours mostly share a writer"
     from sklearn.datasets import load_digits
     found = load_digits()
     images = torch.tensor(found.images*(255/16)).round().to(torch.uint8)[:, None]
@@ -83,6 +91,7 @@ def draw_glyphs(
     size=28,      # pixels of a side
     font=0,       # index into GLYPH_FONTS; this and all below: one number, or one for each character
     slant=0.,     # how far the top leans to the right, in heights
+    rotation=0.,  # counter-clockwise, in degrees
     weight=0.,    # what the stroke gains in width, in sides of the picture
     scale=1.,     # of the character
     x=0.,         # shift to the right, in sides of the picture
@@ -90,17 +99,18 @@ def draw_glyphs(
 ):
     "Characters as white on black pictures [N, 1, size, size] uint8"
     count = len(characters)
-    font, slant, weight, scale, x, y = (torch.as_tensor(value, dtype=torch.float32).expand(count) for value in (font, slant, weight, scale, x, y))
+    font, slant, rotation, weight, scale, x, y = (torch.as_tensor(value, dtype=torch.float32).expand(count) for value in (font, slant, rotation, weight, scale, x, y))
     maps = torch.stack([_distance(character, int(f)) for character, f in zip(characters, font)])[:, None]
-    zero, shrink = torch.zeros(count), 1/(1.5*scale)
-    back = torch.stack([torch.stack([shrink, slant*shrink, -2*(x+slant*y)*shrink], 1), torch.stack([zero, shrink, -2*y*shrink], 1)], 1)
+    cos, sin = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation))
+    rows = [(cos+slant*sin, slant*cos-sin), (sin, cos)]                  # from the picture back to the map: turned back, then sheared back
+    back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows], dim=1)/(1.5*scale.view(-1, 1, 1))
     grid = F.affine_grid(back, [count, 1, 2*size, 2*size], align_corners=False)
     distance = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)*scale.view(-1, 1, 1, 1)
     ink = ((distance+weight.view(-1, 1, 1, 1)/2)*2*size+0.5).clamp(0, 1)
     return (F.avg_pool2d(ink, 2)*255).round().to(torch.uint8)
 
-# %% ../nbs/02_data.ipynb #3d6dfd06
-GLYPH_RANGES = {"font": (0, len(GLYPH_FONTS)-1), "slant": (-0.25, 0.25), "weight": (-0.01, 0.05), "scale": (0.8, 1.05), "x": (-0.06, 0.06), "y": (-0.06, 0.06)}
+# %% ../nbs/02_data.ipynb #3159bc16
+GLYPH_RANGES = {"font": (0, len(GLYPH_FONTS)-1), "slant": (-0.25, 0.25), "rotation": (-6, 6), "weight": (-0.01, 0.05), "scale": (0.8, 1.05), "x": (-0.06, 0.06), "y": (-0.06, 0.06)}
 
 def glyph_set(
     split="train",             # "train" and "test" are drawn with different dice
@@ -111,18 +121,24 @@ def glyph_set(
     **ranges,                  # for any of GLYPH_RANGES a pair (lowest, highest), or one number that holds for all
 ):
     "Letters and digits in seven fonts, with the factors that made each"
+    _check_glyphs(count, characters, ranges)
+    dice = torch.Generator().manual_seed(2*seed+(split == "test"))
+    labels = (torch.arange(count)%len(characters))[torch.randperm(count, generator=dice)]
+    factors = {name: _roll(name, ranges.get(name, default), torch.rand(count, generator=dice)) for name, default in GLYPH_RANGES.items()}
+    parts = [draw_glyphs([characters[k] for k in labels[i]], size, **{name: values[i] for name, values in factors.items()}) for i in torch.arange(count).split(1000)]
+    return ImageSet(torch.cat(parts), labels, list(characters), "glyphs", factors=factors)
+
+# %% ../nbs/02_data.ipynb #70305bc5
+def _roll(name, ends, roll):
+    "Numbers in [0, 1) as values of a factor; fonts are whole numbers"
+    low, high = ends if isinstance(ends, (tuple, list)) else (ends, ends)
+    return (low+roll*(high-low+1)).long().clamp(max=high) if name == "font" else low+roll*(high-low)
+
+def _check_glyphs(count, characters, ranges):
+    if not isinstance(count, int) or count < 1: raise CourseError(f"count is how many glyphs to draw, from 1 on; this is {count!r}.")
     if not characters or len(set(characters)) < len(characters) or not (characters.isascii() and characters.isalnum()):
         raise CourseError(f"characters should be different letters a-z, A-Z or digits; this is {characters!r}.")
     if unknown := ranges.keys()-GLYPH_RANGES.keys(): raise CourseError(f"Glyphs have no factor {min(unknown)!r}. There are: {', '.join(GLYPH_RANGES)}.")
-    dice = torch.Generator().manual_seed(2*seed+(split == "test"))
-    labels = (torch.arange(count)%len(characters))[torch.randperm(count, generator=dice)]
-    factors = {}
-    for name, (low, high) in GLYPH_RANGES.items():
-        low, high = ranges[name] if isinstance(ranges.get(name), (tuple, list)) else (ranges.get(name, low), ranges.get(name, high))
-        roll = torch.rand(count, generator=dice)
-        factors[name] = (low+roll*(high-low+1)).floor().long().clamp(max=high) if name == "font" else low+roll*(high-low)
-    parts = [draw_glyphs([characters[k] for k in labels[i]], size, **{name: values[i] for name, values in factors.items()}) for i in torch.arange(count).split(1000)]
-    return ImageSet(torch.cat(parts), labels, list(characters), "glyphs", factors=factors)
 
 # %% ../nbs/02_data.ipynb #78610cb2
 def first_copy(
@@ -132,7 +148,7 @@ def first_copy(
     seen = {}
     return torch.tensor([seen.setdefault(image.tobytes(), i) for i, image in enumerate(images.cpu().numpy())])
 
-# %% ../nbs/02_data.ipynb #7d99aad9
+# %% ../nbs/02_data.ipynb #3d8751e1
 def split_set(
     images,      # an ImageSet
     valid=0.2,   # share of each class that is set aside
@@ -144,10 +160,11 @@ def split_set(
     rank = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[first]
     chosen = torch.zeros(len(images), dtype=torch.bool)
     for label in range(len(images.classes)):
-        ranks = rank[images.labels[first] == label].sort().values
+        mine = images.labels[first] == label
+        ranks = rank[mine].sort().values
         wanted = max(1, round(valid*len(ranks)))
-        if len(ranks) > wanted and ranks[wanted-1] < ranks[-1]: chosen |= (images.labels[first] == label) & (rank <= ranks[wanted-1])
-    if not chosen.any(): raise CourseError(f"{images!r} is too small to set a share of {valid} aside: every class needs at least two different images.")
+        if len(ranks) > wanted and ranks[wanted-1] < ranks[-1]: chosen |= mine & (rank <= ranks[wanted-1])
+    if not chosen.any(): raise CourseError(f"{images!r}: too few to set a share of {valid} aside. A class needs at least two different images.")
     return images[~chosen], images[chosen]
 
 # %% ../nbs/02_data.ipynb #2c5bb479
@@ -157,64 +174,67 @@ def to_floats(
     "Pixels 0 … 255 as float32 in [-1, 1]"
     return (images/127.5).sub_(1)
 
-# %% ../nbs/02_data.ipynb #d85fe35c
+# %% ../nbs/02_data.ipynb #3220ade8
+def epoch_order(
+    rows,    # how many
+    seed,    # of the run
+    epoch,   # its number
+):
+    "All rows in the order of one epoch, [rows] int64; it depends on these three numbers only"
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(1_000_003*seed+epoch))
+
+# %% ../nbs/02_data.ipynb #318c7bae
 class Batches:
     "Mini-batches of a whole set that lies on the device: iterate, or `set_epoch` first to go on where a run stopped"
     def __init__(self,
-        *data,             # an ImageSet, or tensors of equal length
+        *data,             # an ImageSet, which gives (float images in [-1, 1], labels), or tensors of equal length, which give their rows
         batch_size=64,     # rows in a batch
         shuffle=True,      # a new order in every epoch
-        seed=0,            # the order of an epoch depends on the seed and the number of the epoch, on nothing else
+        seed=0,            # see `epoch_order`
         drop_last=False,   # leave out a last batch that is smaller
         device=None,       # where the set shall lie; None leaves it where it is
         transform=None,    # batch of float images → batch of float images, such as an augmentation
     ):
-        self.floats = len(data) == 1 and isinstance(data[0], ImageSet)
-        tensors = [data[0].images, data[0].labels] if self.floats else [torch.as_tensor(rows) for rows in data]
-        _check_batches(tensors, batch_size, drop_last)
-        self.tensors = [rows.to(device) for rows in tensors]
+        self.floats, self.tensors = _as_tensors(data, device)
         self.batch_size, self.shuffle, self.seed, self.drop_last, self.transform = batch_size, shuffle, seed, drop_last, transform
-        self.epoch, self.start = 0, 0
+        self.rows, self.epoch, self.start = len(self.tensors[0]), 0, 0
+        _check_size(batch_size, drop_last, self.rows)
 
-    def __len__(self):
-        rows = len(self.tensors[0])
-        return rows//self.batch_size if self.drop_last else math.ceil(rows/self.batch_size)
+    def __len__(self): return self.rows//self.batch_size if self.drop_last else math.ceil(self.rows/self.batch_size)
 
-    def set_epoch(self,
-        epoch,     # the next iteration is this epoch
-        start=0,   # from this batch on
-    ):
+    def set_epoch(self, epoch, start=0):
+        "Let the next iteration be this epoch, from batch number `start` on"
         if not (isinstance(epoch, int) and isinstance(start, int) and epoch >= 0 and 0 <= start <= len(self)):
             raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {len(self)}; these are {epoch!r} and {start!r}.")
         self.epoch, self.start = epoch, start
 
     def __iter__(self):
-        order, start = self.order(self.epoch), self.start
+        order = epoch_order(self.rows, self.seed, self.epoch) if self.shuffle else torch.arange(self.rows)
+        chunks = order.to(self.tensors[0].device).split(self.batch_size)[self.start:len(self)]
         self.epoch, self.start = self.epoch+1, 0
-        return map(self._batch, order.split(self.batch_size)[start:len(self)])
+        return map(self.take, chunks)
 
-    def order(self,
-        epoch,   # its number
-    ):
-        "The rows in the order of an epoch, [N] int64"
-        device, rows = self.tensors[0].device, len(self.tensors[0])
-        if not self.shuffle: return torch.arange(rows, device=device)
-        return torch.randperm(rows, generator=torch.Generator().manual_seed(1_000_003*self.seed+epoch)).to(device)
-
-    def _batch(self, index):
+    def take(self, index):
+        "The batch of these rows"
         rows = [tensor.index_select(0, index) for tensor in self.tensors]
         if self.floats: rows[0] = to_floats(rows[0])
         if self.transform: rows[0] = self.transform(rows[0])
         return tuple(rows)
 
-# %% ../nbs/02_data.ipynb #12cdaaed
-def _check_batches(tensors, batch_size, drop_last):
+# %% ../nbs/02_data.ipynb #673c6572
+def _as_tensors(data, device):
+    "Whether to convert the first tensor to floats, and the tensors on the device"
+    images = len(data) == 1 and isinstance(data[0], ImageSet)
+    tensors = [torch.as_tensor(rows) for rows in ([data[0].images, data[0].labels] if images else data)]
     if not tensors or not all(rows.ndim for rows in tensors): raise CourseError("Batches needs an ImageSet, or tensors with one row for each example.")
     if len({len(rows) for rows in tensors}) > 1: raise CourseError(f"These tensors have {' and '.join(f'{len(rows):,}' for rows in tensors)} rows; each example needs a row in all of them.")
+    return images, [rows.to(device) for rows in tensors]
+
+# %% ../nbs/02_data.ipynb #fcf49cf7
+def _check_size(batch_size, drop_last, rows):
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1: raise CourseError(f"batch_size is a whole number from 1 on; this is {batch_size!r}. Usual sizes are 32 to 256.")
-    if not len(tensors[0]): raise CourseError("This set is empty: there is nothing to make batches of.")
-    if drop_last and batch_size > len(tensors[0]):
-        raise CourseError(f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} and the set has {len(tensors[0]):,} rows. Choose a smaller batch, or drop_last=False.")
+    if not rows: raise CourseError("This set is empty: there is nothing to make batches of.")
+    if drop_last and batch_size > rows: raise CourseError(f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} and the set has {rows:,} rows. Choose a smaller batch, or drop_last=False.")
 
 # %% ../nbs/02_data.ipynb #106e54c1
 @dataclass(repr=False)
@@ -226,7 +246,7 @@ class Text:
 
     def __post_init__(self):
         self.vocabulary = self.vocabulary or "".join(sorted(set(self.text)))
-        self._number = {character: i for i, character in enumerate(self.vocabulary)}
+        self.number = {character: i for i, character in enumerate(self.vocabulary)}
         self.ids = self.encode(self.text)                        # [N] int64
 
     def __len__(self): return len(self.text)
@@ -234,26 +254,27 @@ class Text:
 
     def encode(self, text):
         "Numbers of the characters, [N] int64"
-        try: return torch.tensor([self._number[character] for character in text], dtype=torch.int64)
-        except KeyError as error: raise CourseError(f"The character {error.args[0]!r} does not occur in this text, so it has no number. Leave it out, or build the Text from one that contains it.") from None
+        if unknown := set(text)-self.number.keys(): raise CourseError(f"The character {min(unknown)!r} does not occur in this text, so it has no number. Leave it out, or build a Text that contains it.")
+        return torch.tensor([self.number[character] for character in text], dtype=torch.int64)
 
-    def decode(self, ids):
-        "The text of these numbers"
-        return "".join(self.vocabulary[i] for i in torch.as_tensor(ids).flatten().tolist())
+    def decode(self, ids): return "".join(self.vocabulary[i] for i in torch.as_tensor(ids).flatten().tolist())
 
     def split(self, valid=0.1):
         "Two Texts with the same vocabulary: the beginning, and the last share of it for validation"
         if not 0 < valid < 1 or not 0 < round(valid*len(self)) < len(self): raise CourseError(f"valid is the share of the text to set aside, between 0 and 1; this is {valid!r}.")
-        cut = len(self)-round(valid*len(self))
-        return Text(self.text[:cut], self.vocabulary, self.name), Text(self.text[cut:], self.vocabulary, self.name)
+        parts = self.text[:-round(valid*len(self))], self.text[-round(valid*len(self)):]
+        return tuple(Text(part, self.vocabulary, self.name) for part in parts)
 
-    def windows(self, context, step=1):
-        "Pairs (inputs, targets), both [M, context]: all windows, one every `step` characters, and the same one character later; views that take no memory"
-        if len(self) <= context: raise CourseError(f"A window of {context:,} and the character after it do not fit into a text of {len(self):,}.")
-        rows = self.ids.unfold(0, context+1, step)
-        return rows[:, :-1], rows[:, 1:]
+    def windows(self, context, step=1): return _windows(self.ids, context, step)
 
 # %% ../nbs/02_data.ipynb #04a9d9ad
+def _windows(ids, context, step):
+    "Pairs (inputs, targets), both [M, context]: windows that begin every `step` characters, and the same one character later; views that take no memory"
+    if len(ids) <= context: raise CourseError(f"A window of {context:,} and the character after it do not fit into a text of {len(ids):,}.")
+    rows = ids.unfold(0, context+1, step)
+    return rows[:, :-1], rows[:, 1:]
+
+# %% ../nbs/02_data.ipynb #35aec17e
 def load_text(
     name="python",      # "python" (the language reference inside every Python), "shakespeare" (1.1 MB), or a file
     encoding="utf-8",   # of a file
@@ -266,7 +287,6 @@ def load_text(
     if Path(name).is_file(): return Text(read_text(name, encoding), name=Path(name).name)
     raise CourseError(f"There is no text {str(name)!r}.{_nearest(name, ['python', 'shakespeare'])} Choose \"python\", \"shakespeare\", or the path of a text file.")
 
-# %% ../nbs/02_data.ipynb #2b8ba51a
 def _nearest(name, known):
     near = difflib.get_close_matches(str(name).lower(), known, 1)
     return f" Did you mean {near[0]!r}?" if near else ""
@@ -293,8 +313,7 @@ def load_images(
 ):
     "An `ImageSet`; what is not in `GENESIS_DATA` is fetched once and kept"
     name = name or os.environ.get("GENESIS_DATASET") or "digits"
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096): raise CourseError(f"size is the side of an image in pixels, such as 28; this is {size!r}.")
-    if options and name != "glyphs": raise CourseError(f"{name!r} has no option {min(options)!r}; only \"glyphs\" is drawn to order.")
+    _check_size_and_options(name, size, options)
     if name not in KNOWN_SETS: return _folder_set(name, split, size)
     if split not in KNOWN_SETS[name]: raise CourseError(f"{name!r} has no part {split!r}; there is {' and '.join(KNOWN_SETS[name])}. For validation, divide the training part with split_set.")
     if name == "glyphs": return glyph_set(split, size or 28, **options)
@@ -302,7 +321,18 @@ def load_images(
     return found if size is None else ImageSet(resize(found.images, size), found.labels, found.classes, found.name, found.notes)
 
 # %% ../nbs/02_data.ipynb #f783490c
+def _check_size_and_options(name, size, options):
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096): raise CourseError(f"size is the side of an image in pixels, such as 28; this is {size!r}.")
+    if options and name != "glyphs": raise CourseError(f"{str(name)!r} has no option {min(options)!r}; only \"glyphs\" is drawn to order.")
+
+def _announce(images):
+    "Say in one line what a reader should know of a set"
+    if images.notes: print(f"{images.name}: {' '.join(images.notes)}", file=sys.stderr)
+    return images
+
+# %% ../nbs/02_data.ipynb #7267aa63
 def _public_set(name, split):
+    "MNIST, Fashion-MNIST or CIFAR-10"
     if name == "cifar10":
         path = find_file("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin") or fetch("cifar10")
         images, labels, notes = read_cifar10(path, split)
@@ -311,12 +341,8 @@ def _public_set(name, split):
     return ImageSet(*read_idx_pair(fetch(f"{name}/{split}-images"), fetch(f"{name}/{split}-labels"), len(classes)), classes, name)
 
 def _folder_set(name, split, size):
+    "A folder of photos"
     if not Path(name).is_dir():
-        raise CourseError(f"There is no set {str(name)!r} and no such folder.{_nearest(name, list(KNOWN_SETS))} Choose {', '.join(KNOWN_SETS)}, or the path of a folder of photos.")
+        raise CourseError(f"There is no set {str(name)!r} and no such folder.{_nearest(name, KNOWN_SETS)} Choose {', '.join(KNOWN_SETS)}, or the path of a folder of photos.")
     images, labels, classes, notes = read_photos(name, split, size)
     return _announce(ImageSet(images, labels, classes, Path(name).resolve().name, notes))
-
-def _announce(images):
-    "Say in one line what a reader should know of a set"
-    if images.notes: print(f"{images.name}: {' '.join(images.notes)}", file=sys.stderr)
-    return images
