@@ -47,7 +47,7 @@ def copy_chapters(
     if destination.exists() and not destination.is_dir(): raise CourseError(f"{destination} is a file, not a folder. Choose another name.")
     if destination.resolve() == source.resolve(): raise CourseError(f"{destination} holds the chapters themselves. Choose another folder for your copy.")
     before, done = _copied_before(destination), {}
-    for path in sorted([*source.glob("*.ipynb"), *source.glob("images/*")]):
+    for path in sorted([*source.glob("[0-9]*.ipynb"), *source.glob("clinic.ipynb"), *source.glob("images/*")]):
         name, data = path.relative_to(source).as_posix(), path.read_bytes()
         there = destination/name
         if not there.exists(): done[name] = "new"
@@ -88,11 +88,10 @@ def _device():
 # %% ../nbs/backstage/04_cli.ipynb #cffe725e
 def _torchvision():
     if importlib.util.find_spec("torchvision") is None: return "torchvision", "not installed; only a few later chapters want it", None
-    from genesis_course.support import import_torchvision
+    from genesis_course.support import _declared, import_torchvision
     try: version = import_torchvision().__version__
     except Exception as error: return "torchvision", f"does not load: {error}".splitlines()[0], "pip install --force-reinstall torchvision"
-    mixed = getattr(import_torchvision, "library", None) is not None
-    return "torchvision", version+(" (a CUDA build beside a CPU torch; the course makes them work together)" if mixed else ""), None
+    return "torchvision", version+(" (a CUDA build beside a CPU torch; the course makes them work together)" if _declared else ""), None
 
 def _jupyter():
     if importlib.util.find_spec("jupyterlab"): return "JupyterLab", importlib.metadata.version("jupyterlab"), None
@@ -105,8 +104,8 @@ def _data():
     return "GENESIS_DATA", "not set; built-in data and downloads are used" if folder is None else f"{folder} ({', '.join(_data_sets(folder)) or 'no set that the course knows'})", None
 
 def _data_sets(folder):
-    from genesis_course.downloads import FILES, locate
-    return sorted({key.split("/")[0] for key in FILES if locate(key)})
+    from genesis_course.downloads import FILES, find_file
+    return sorted({key.split("/")[0] for key, file in FILES.items() if find_file(*file.places)})
 
 def _writable():
     probe = home()/".probe"
@@ -184,9 +183,7 @@ def lab(
     screen = has_screen()
     typer.echo("Opening your browser …" if screen else "There is no screen here, so no browser is opened. Open the address below in a browser:")
     typer.echo("(Stop with Ctrl-C, twice. Your work is saved in your copy.)")
-    command = lab_command(folder.resolve(), screen, port)
-    if not screen: command[command.index("--log-level=WARN")] = "--log-level=INFO"
-    raise typer.Exit(subprocess.run(command).returncode)
+    raise typer.Exit(subprocess.run(lab_command(folder.resolve(), screen, port)).returncode)
 
 # %% ../nbs/backstage/04_cli.ipynb #063fc343
 def main():

@@ -10,6 +10,7 @@ __all__ = ['CourseError', 'home', 'data_folder', 'explain_os_error', 'write_atom
 # %% ../nbs/backstage/00_support.ipynb #089d2d22
 import errno
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -76,14 +77,17 @@ def in_notebook():
 def import_torchvision():
     "The torchvision module, also where a CUDA build of it stands beside a CPU build of torch"
     import torch
-    try:
-        import torchvision
-    except ImportError as error: raise CourseError("torchvision is not installed. Install it with: pip install torchvision") from error
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error): raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]: del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import_torchvision.library = library            # kept alive: the operator is gone when this object is
-        import torchvision
-    return torchvision
+    while True:
+        try:
+            import torchvision
+            return torchvision
+        except ImportError as error: raise CourseError("torchvision is not installed. Install it with: pip install torchvision") from error
+        except RuntimeError as error:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if not missing or missing[1] in _declared: raise
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            library.define(f"{missing[1]}(Tensor x) -> Tensor")
+            _declared[missing[1]] = library             # kept alive: the operator is gone when this object is
+            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]: del sys.modules[name]
+
+_declared = {}

@@ -1,0 +1,112 @@
+"""The genesis command, and the packages that carry the chapters."""
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+import pytest
+from genesis_course import cli
+from genesis_course.practice import record
+from genesis_course.support import CourseError
+
+ROOT = Path(__file__).parent.parent
+NAMES = {path.name for path in (ROOT/"nbs").glob("[0-9]*.ipynb")}
+
+
+def genesis(*arguments, **environment):
+    return subprocess.run([sys.executable, "-c", "from genesis_course.cli import main; main()", *arguments], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **environment})
+
+
+def test_copy_never_overwrites_a_readers_work(tmp_path):
+    first = genesis("copy", str(tmp_path/"mine"))
+    assert first.returncode == 0 and NAMES <= {path.name for path in (tmp_path/"mine").iterdir()}
+    mine = tmp_path/"mine"/"00_start.ipynb"
+    mine.write_bytes(mine.read_bytes()+b"\n")
+    second = genesis("copy", str(tmp_path/"mine"))
+    assert "Left as you changed them: 00_start.ipynb" in second.stdout and mine.read_bytes().endswith(b"\n\n")
+    assert second.returncode == 0
+
+
+def test_copy_onto_a_file_or_onto_the_chapters_is_refused(tmp_path):
+    (tmp_path/"file").write_text("here")
+    refused = genesis("copy", str(tmp_path/"file"))
+    assert refused.returncode == 1 and "is a file, not a folder" in refused.stderr and "Traceback" not in refused.stderr
+    with pytest.raises(CourseError, match="the chapters themselves"): cli.copy_chapters(ROOT/"nbs")
+
+
+def test_a_damaged_list_of_checksums_costs_nothing(tmp_path):
+    cli.copy_chapters(tmp_path)
+    (tmp_path/".copied.json").write_text("[{")
+    assert set(cli.copy_chapters(tmp_path).values()) == {"unchanged"}
+
+
+def test_doctor_finds_nothing_wrong_here():
+    healthy = genesis("doctor", GENESIS_DATA="")
+    assert healthy.returncode == 0 and "All is well." in healthy.stdout, healthy.stdout+healthy.stderr
+    for word in ("Python", "torch", "device", "GENESIS_DATA", "chapters"): assert word in healthy.stdout
+
+
+def test_doctor_names_the_fault_and_the_remedy(tmp_path):
+    ill = genesis("doctor", GENESIS_DATA=str(tmp_path/"nowhere"))
+    assert ill.returncode == 1 and "unset GENESIS_DATA" in ill.stdout and "1 thing to mend." in ill.stdout
+    (tmp_path/"file").write_text("in the way")
+    ill = genesis("doctor", GENESIS_DATA="", GENESIS_HOME=str(tmp_path/"file"))
+    assert ill.returncode == 1 and "GENESIS_HOME" in ill.stdout
+
+
+def test_doctor_names_a_missing_package(monkeypatch):
+    monkeypatch.setattr(cli, "NEEDED", ["no-such-package"])
+    assert ("no-such-package", "missing", "pip install no-such-package") in cli.examine()
+
+
+def test_doctor_lists_the_data_it_finds(real_data):
+    line = next(line for line in genesis("doctor").stdout.splitlines() if "GENESIS_DATA" in line)
+    assert "mnist" in line and "shakespeare" in line
+
+
+def test_progress_counts_what_was_solved():
+    record("start.1")
+    table = genesis("progress")
+    assert table.returncode == 0 and re.search(r"start +●○+ +1 of \d", table.stdout) and "1 of " in table.stdout.splitlines()[-1]
+
+
+def test_lab_without_a_screen_opens_no_browser(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not cli.has_screen()
+    assert "--no-browser" in cli.lab_command("mine", screen=False) and "--no-browser" not in cli.lab_command("mine", screen=True)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    "The wheel and the sdist, built without a network"
+    folder = tmp_path_factory.mktemp("dist")
+    done = subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]+done.stderr[-2000:]
+    return folder
+
+
+def test_wheel_carries_the_chapters(packages):
+    wheel, = packages.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert NAMES <= {Path(name).name for name in names if name.startswith("genesis_course/notebooks/")}
+    assert {"genesis_course/training.py", "genesis_course/exercises/start.py", "genesis_course/notebooks/images/cloud.png"} <= set(names)
+    assert not [name for name in names if name.startswith(("tests/", "nbs/"))]
+
+
+def test_sdist_carries_everything_that_a_test_run_needs(packages):
+    sdist, = packages.glob("*.tar.gz")
+    names = {name.split("/", 1)[1] for name in tarfile.open(sdist).getnames() if "/" in name}
+    assert {"nbs/00_start.ipynb", "nbs/answers/00_start.ipynb", "tests/test_house.py", "conftest.py", "Makefile", "pyproject.toml", "LICENSE", "LICENSE-text"} <= names
+
+
+def test_an_installed_wheel_finds_its_chapters(packages, tmp_path):
+    "Without a checkout beside it the package uses the chapters inside the wheel"
+    wheel, = packages.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path/"site")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path/'site')!r})\nfrom genesis_course import cli\nprint(cli.chapters_folder())\ncli.copy_chapters({str(tmp_path/'mine')!r})"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and str(tmp_path/"site") in done.stdout, done.stderr
+    assert NAMES <= {path.name for path in (tmp_path/"mine").iterdir()}
