@@ -258,6 +258,7 @@ KILLED = textwrap.dedent("""
     sys.path.insert(0, {tests!r})
     from test_training import run_until
     path = sys.argv[1]
+    run_until(path+".warm", "DataLoader", 1)         # what PyTorch imports at the first step need not be imported by every child
     for step in map(int, sys.argv[2:]):
         child = os.fork()
         if not child: run_until(path, "DataLoader", step, resume=path if os.path.exists(path) else None, kill=True)

@@ -1,0 +1,203 @@
+"""What a training step costs beyond PyTorch itself: `Trainer` and its peers on a 784-64-10 network, batch 64, SGD, on the CPU.
+
+    python benchmarks/trainer.py [--steps 500] [--repeats 15] [--threads N] [--out benchmarks/results/trainer.json]
+
+Every side trains the same network on the same ready-made batches, with progress bars, loggers and checkpoints switched off.
+The cost of a step is (time of a long fit − time of a short fit)/(difference in steps), so that setting up is not counted.
+The sides take turns in every repeat; the table shows medians and the ratio to the bare loop. A peer that is not installed is recorded as such.
+The peers: pip install accelerate lightning fastai keras (Keras runs on its torch backend).
+"""
+import argparse
+import contextlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import platform
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
+import torch.nn.functional as F
+from torch import nn
+from genesis_course.support import import_torchvision
+
+LR, BATCH, SHORT = 0.01, 64, 50
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def sgd(model): return torch.optim.SGD(model.parameters(), lr=LR)
+
+
+class Cycle:
+    "The same few batches over and over, `count` in all"
+    def __init__(self, batches, count): self.batches, self.count = batches, count
+    def __len__(self): return self.count
+    def __iter__(self):
+        for i in range(self.count): yield self.batches[i % len(self.batches)]
+
+
+def bare():
+    model = network()
+    optimizer = sgd(model)
+    def run(batches):
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+    return run
+
+
+def ours():
+    from genesis_course.training import Player, Trainer
+    trainer = Trainer(Player(network(), lambda module, batch: F.cross_entropy(module(batch[0]), batch[1]), torch.optim.SGD, lr=LR), device="cpu")
+    return lambda batches: trainer.fit(batches)
+
+
+def ours_on_fabric():
+    from genesis_course.training import Player, Trainer
+    trainer = Trainer(Player(network(), lambda module, batch: F.cross_entropy(module(batch[0]), batch[1]), torch.optim.SGD, lr=LR), device="cpu", precision="32-true")
+    return lambda batches: trainer.fit(batches)
+
+
+def fabric():
+    from lightning.fabric import Fabric
+    engine = Fabric(accelerator="cpu", devices=1)
+    model = network()
+    model, optimizer = engine.setup(model, sgd(model))
+    def run(batches):
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            engine.backward(loss)
+            optimizer.step()
+    return run
+
+
+def accelerate():
+    from accelerate import Accelerator
+    engine = Accelerator(cpu=True)
+    model = network()
+    model, optimizer = engine.prepare(model, sgd(model))
+    def run(batches):
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            engine.backward(loss)
+            optimizer.step()
+    return run
+
+
+def lightning():
+    import lightning as L
+    class Module(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = network()
+        def training_step(self, batch, index): return F.cross_entropy(self.model(batch[0]), batch[1])
+        def configure_optimizers(self): return sgd(self.model)
+    module = Module()
+    def run(batches):
+        L.Trainer(accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                  enable_model_summary=False).fit(module, batches)
+    return run
+
+
+def fastai():
+    from fastai.basics import DataLoaders, Learner, OptimWrapper
+    learner = Learner(DataLoaders([], [], device="cpu"), network(), loss_func=F.cross_entropy, lr=LR,
+                      opt_func=lambda parameters, lr, **_: OptimWrapper(parameters, torch.optim.SGD, lr=lr))
+    learner._do_epoch_validate = lambda *_: None
+    def run(batches):
+        learner.dls.loaders[0] = batches
+        with learner.no_logging(): learner.fit(1)
+    return run
+
+
+def keras():
+    import keras
+    model = keras.Sequential([keras.layers.Input((784,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10)])
+    model.compile(keras.optimizers.SGD(LR), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return lambda batches: model.fit(iter(batches), steps_per_epoch=len(batches), epochs=1, verbose=0)
+
+
+SIDES = {"bare PyTorch loop": bare, "Genesis Course Trainer": ours, "Genesis Course Trainer on Fabric": ours_on_fabric, "bare loop under Fabric": fabric,
+         "bare loop under accelerate": accelerate, "Lightning Trainer": lightning, "fastai Learner": fastai, "Keras on torch": keras}
+
+
+@contextlib.contextmanager
+def quiet():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def seconds(run, batches):
+    started = time.perf_counter()
+    run(batches)
+    return time.perf_counter()-started
+
+
+def machine():
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(), "torch threads": torch.get_num_threads()}
+
+
+def versions():
+    found = {}
+    for name in ("torch", "lightning", "accelerate", "fastai", "keras"):
+        try: found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError: found[name] = None
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=500, help="steps that are timed in each repeat")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, help="of PyTorch; its own choice if not given")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent/"results"/"trainer.json")
+    options = parser.parse_args()
+    if options.threads: torch.set_num_threads(options.threads)
+    logging.disable(logging.WARNING)
+    generator = torch.Generator().manual_seed(0)
+    data = [(torch.randn(BATCH, 784, generator=generator), torch.randint(10, (BATCH,), generator=generator)) for _ in range(50)]
+    with contextlib.suppress(Exception): import_torchvision()      # some peers import it, and a CUDA build of it beside a CPU build of torch needs help
+    runs, missing = {}, {}
+    for name, make in SIDES.items():
+        try:
+            with quiet():
+                run = make()
+                run(Cycle(data, SHORT))
+            runs[name] = run
+        except Exception as error: missing[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    times = {name: [] for name in runs}
+    for _ in range(options.repeats):
+        for name, run in runs.items():
+            with quiet(): short, long = seconds(run, Cycle(data, SHORT)), seconds(run, Cycle(data, SHORT+options.steps))
+            times[name].append((long-short)/options.steps)
+    base = times["bare PyTorch loop"]
+    sides = {name: {"microseconds a step": round(1e6*statistics.median(values), 1), "fastest": round(1e6*min(values), 1), "slowest": round(1e6*max(values), 1),
+                    "times the bare loop": round(statistics.median(value/other for value, other in zip(values, base)), 3)} for name, values in times.items()}
+    result = {"what": "784-64-10 network, batch 64, SGD, cross-entropy, CPU", "steps": options.steps, "repeats": options.repeats,
+              "machine": machine(), "versions": versions(), "sides": sides, "did not run": missing}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1)+"\n")
+    for name, side in sides.items(): print(f"{name:<34}{side['microseconds a step']:>9.1f} µs a step {side['times the bare loop']:>7.2f} times the bare loop")
+    for name, why in missing.items(): print(f"{name:<34}did not run ({why})")
+
+
+if __name__ == "__main__": main()
