@@ -181,7 +181,7 @@ def epoch_order(
     epoch,   # its number
 ):
     "All rows in the order of one epoch, [rows] int64; it depends on these three numbers only"
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(1_000_003*seed+epoch))
+    return torch.randperm(rows, generator=torch.Generator().manual_seed((1_000_003*seed+epoch)%2**63))
 
 # %% ../nbs/02_data.ipynb #318c7bae
 class Batches:
@@ -195,18 +195,15 @@ class Batches:
         device=None,       # where the set shall lie; None leaves it where it is
         transform=None,    # batch of float images → batch of float images, such as an augmentation
     ):
-        self.floats, self.tensors = _as_tensors(data, device)
+        self.floats, self.tensors = _as_tensors(data, device, batch_size, drop_last)
         self.batch_size, self.shuffle, self.seed, self.drop_last, self.transform = batch_size, shuffle, seed, drop_last, transform
         self.rows, self.epoch, self.start = len(self.tensors[0]), 0, 0
-        _check_size(batch_size, drop_last, self.rows)
 
     def __len__(self): return self.rows//self.batch_size if self.drop_last else math.ceil(self.rows/self.batch_size)
 
     def set_epoch(self, epoch, start=0):
         "Let the next iteration be this epoch, from batch number `start` on"
-        if not (isinstance(epoch, int) and isinstance(start, int) and epoch >= 0 and 0 <= start <= len(self)):
-            raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {len(self)}; these are {epoch!r} and {start!r}.")
-        self.epoch, self.start = epoch, start
+        self.epoch, self.start = _check_epoch(epoch, start, len(self))
 
     def __iter__(self):
         order = epoch_order(self.rows, self.seed, self.epoch) if self.shuffle else torch.arange(self.rows)
@@ -222,12 +219,13 @@ class Batches:
         return tuple(rows)
 
 # %% ../nbs/02_data.ipynb #673c6572
-def _as_tensors(data, device):
+def _as_tensors(data, device, batch_size, drop_last):
     "Whether to convert the first tensor to floats, and the tensors on the device"
     images = len(data) == 1 and isinstance(data[0], ImageSet)
     tensors = [torch.as_tensor(rows) for rows in ([data[0].images, data[0].labels] if images else data)]
     if not tensors or not all(rows.ndim for rows in tensors): raise CourseError("Batches needs an ImageSet, or tensors with one row for each example.")
     if len({len(rows) for rows in tensors}) > 1: raise CourseError(f"These tensors have {' and '.join(f'{len(rows):,}' for rows in tensors)} rows; each example needs a row in all of them.")
+    _check_size(batch_size, drop_last, len(tensors[0]))
     return images, [rows.to(device) for rows in tensors]
 
 # %% ../nbs/02_data.ipynb #fcf49cf7
@@ -235,6 +233,11 @@ def _check_size(batch_size, drop_last, rows):
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1: raise CourseError(f"batch_size is a whole number from 1 on; this is {batch_size!r}. Usual sizes are 32 to 256.")
     if not rows: raise CourseError("This set is empty: there is nothing to make batches of.")
     if drop_last and batch_size > rows: raise CourseError(f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} and the set has {rows:,} rows. Choose a smaller batch, or drop_last=False.")
+
+def _check_epoch(epoch, start, batches):
+    if not (isinstance(epoch, int) and isinstance(start, int) and epoch >= 0 and 0 <= start <= batches):
+        raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {batches}; these are {epoch!r} and {start!r}.")
+    return epoch, start
 
 # %% ../nbs/02_data.ipynb #106e54c1
 @dataclass(repr=False)
