@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from .support import CourseError
+from .support import CourseError, in_notebook
 from .downloads import CIFAR10, fetch, find_file, read_cifar10, read_idx_pair, read_photos, read_text
 
 # %% ../nbs/02_data.ipynb #9ccbee64
@@ -330,7 +330,7 @@ def _check_size_and_options(name, size, options):
 
 def _announce(images):
     "Say in one line what a reader should know of a set"
-    if images.notes: print(f"{images.name}: {' '.join(images.notes)}", file=sys.stderr)
+    if images.notes: print(f"{images.name}: {' '.join(images.notes)}", file=sys.stdout if in_notebook() else sys.stderr)
     return images
 
 # %% ../nbs/02_data.ipynb #7267aa63
