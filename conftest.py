@@ -2,13 +2,15 @@
 import os
 import re
 import tempfile
+import matplotlib
 import pytest
 
 # Nothing that a test does reaches the reader's own progress or downloads; the notebooks' kernels inherit this.
 _home = tempfile.TemporaryDirectory(prefix="genesis-test-")
 os.environ["GENESIS_HOME"] = _home.name
-os.environ["MPLBACKEND"] = "agg"
 os.environ.pop("GENESIS_DATASET", None)
+
+matplotlib.use("agg")          # in this process only: a notebook's kernel draws as it does for a reader
 
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\s*$", re.MULTILINE)
 

@@ -45,15 +45,23 @@ def figure(
             plt.close(fig)
             raise
         if caption: fig.supxlabel(caption, fontsize=9, color="#444444")
-        _present(fig)
+        _present(fig, caption)
 
 # %% ../nbs/backstage/01_plots.ipynb #bfd65b81
-def _present(fig):
+def _picture(fig, caption):
+    "The figure as a PNG that a notebook can display"
+    import io
+    from IPython.display import Image
+    png = io.BytesIO()
+    fig.savefig(png, format="png")
+    return Image(png.getvalue(), format="png", alt=caption)
+
+def _present(fig, caption=None):
     "Show a finished figure once: in the notebook's output, or in a window"
     import matplotlib.pyplot as plt
     if in_notebook():
         from IPython.display import display
-        display(fig)
+        display(_picture(fig, caption))
     elif plt.get_backend().lower() not in ("agg", "pdf", "svg"): plt.show()
     plt.close(fig)
 
@@ -178,6 +186,6 @@ class LivePlot:
             fig, ax = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
             plot_curves(self.curves, self.xlabel, self.ylabel, ax=ax)
             if caption: fig.supxlabel(caption, fontsize=9, color="#444444")
-            if self.handle is None: self.handle = display(fig, display_id=True)
-            else: self.handle.update(fig)
+            if self.handle is None: self.handle = display(_picture(fig, self.caption), display_id=True)
+            else: self.handle.update(_picture(fig, self.caption))
             plt.close(fig)
