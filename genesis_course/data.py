@@ -60,7 +60,7 @@ def _check_set(images, labels, classes):
 
 # %% ../nbs/02_data.ipynb #c5fa08f6
 def digits_set(
-    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360, by other writers)
+    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360, by other writers but for one at the border)
 ):
     "The 1,797 handwritten digits of scikit-learn, 8x8 pixels, in the order of the file, in which neighbours mostly share a writer"
     from sklearn.datasets import load_digits
