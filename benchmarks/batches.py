@@ -1,6 +1,9 @@
 """Images per second of one epoch of MNIST: `Batches` against torchvision's MNIST with PyTorch's DataLoader, in one run.
 
-GENESIS_DATA=… python benchmarks/batches.py      (writes benchmarks/results/batches.json)
+    GENESIS_DATA=… python benchmarks/batches.py [--repeats 5]
+
+Both sides compute with one thread in the main process, and PyTorch's side gets its best of 0, 1 and 2 worker processes on top. A last row shows `Batches` with as
+many threads as torch takes by itself: the same or better on a quiet machine, and worse on a busy one, where the threads of so short an operation wait for each other.
 """
 import argparse
 import shutil
@@ -63,15 +66,13 @@ def main():
         agree(ours, theirs)
         batches = Batches(ours, batch_size=BATCH)
         loaders = {f"torchvision MNIST + DataLoader, {workers} workers": DataLoader(theirs, batch_size=BATCH, shuffle=True, num_workers=workers) for workers in (0, 1, 2)}
-        times = {f"Batches, {threads} threads": [], "Batches, 1 thread": [], **{name: [] for name in loaders}}
+        times = {"Batches": [], **{name: [] for name in loaders}, f"Batches, {threads} threads": []}
         for _ in range(repeats):                              # the sides take turns, so that a busy minute hits all
-            for name in list(times)[:2]:
-                torch.set_num_threads(1 if name.endswith("1 thread") else threads)
-                times[name] += [seconds(batches) for _ in range(6)][1:]
-            torch.set_num_threads(threads)
-            for name, loader in loaders.items(): times[name].append(seconds(loader))
+            for name in times:
+                torch.set_num_threads(threads if name.endswith("threads") else 1)
+                times[name] += [seconds(loaders[name])] if name in loaders else [seconds(batches) for _ in range(6)][1:]
     table = [{"side": name, **summary(values)} for name, values in times.items()]
-    best = max(table[2:], key=lambda row: row["images per second"])
+    best = max(table[1:4], key=lambda row: row["images per second"])
     for row in table: row["times the best DataLoader"] = round(row["images per second"]/best["images per second"], 1)
     save("batches", "Images per second in one shuffled epoch of MNIST (60,000 images of 28x28 as float32 in [-1, 1], batches of 64), nothing done with them", table, ["torch", "torchvision"],
          ratio=table[0]["times the best DataLoader"], target=60)
