@@ -9,6 +9,7 @@ __all__ = ['LOOK', 'Exercise', 'all_exercises', 'find', 'Verdict', 'run_limited'
            'record', 'check', 'hint', 'solution', 'progress']
 
 # %% ../nbs/backstage/02_practice.ipynb #77e715b7
+import ast
 import contextlib
 import ctypes
 import difflib
@@ -194,6 +195,12 @@ def _trouble(error, seconds):
 def _empty(value): return value is None or value is ... or (isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_empty, value))) or (
     isinstance(value, dict) and len(value) > 0 and all(map(_empty, value.values())))
 
+def _has_gap(answer):
+    "Whether the source of a function or class still holds `...` where code belongs"
+    try: tree = ast.parse(textwrap.dedent(inspect.getsource(answer)))
+    except (TypeError, OSError, SyntaxError): return False
+    return any(isinstance(node, (ast.Expr, ast.Assign, ast.Return)) and isinstance(node.value, ast.Constant) and node.value.value is ... for node in ast.walk(tree))
+
 def _observe(exercise, answer):
     threads = torch.get_num_threads()
     def work():
@@ -209,6 +216,10 @@ def grade(
     answer,     # what the learner wrote
 ):
     "A `Verdict` on an answer; whatever the answer does, it is a sentence and never an exception"
+    verdict = _grade(exercise, answer)
+    return Verdict("blank", "There is still a gap, `...`, in your answer.") if verdict.status in ("wrong", "trouble") and _has_gap(answer) else verdict
+
+def _grade(exercise, answer):
     if not isinstance(exercise, Exercise):
         name, exercise = exercise, find(exercise)
         if exercise is None:
