@@ -1,4 +1,4 @@
-"""x.
+"""Five lines that learn, and everything they need before you can trust them with a night of computing.
 
 Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 
@@ -6,9 +6,8 @@ Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 
 # %% auto #0
 __all__ = ['Descent', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'cosine', 'exponential', 'warm_up', 'one_cycle', 'Player', 'move',
-           'Callback', 'Run', 'Trainer', 'accuracy', 'evaluate', 'Validate', 'Live', 'EarlyStopping', 'fit',
-           'range_test', 'dice', 'set_dice', 'write_state', 'read_state', 'save_checkpoint', 'load_checkpoint',
-           'Checkpoint']
+           'Callback', 'Run', 'dice', 'set_dice', 'Trainer', 'range_test', 'accuracy', 'evaluate', 'Validate', 'Live',
+           'fit', 'EarlyStopping', 'write_state', 'read_state', 'save_checkpoint', 'load_checkpoint', 'Checkpoint']
 
 # %% ../nbs/03_training.ipynb #c9381d78
 import collections.abc
@@ -75,7 +74,7 @@ class RMSprop(Descent):
 
 # %% ../nbs/03_training.ipynb #93504c40
 class Adam(Descent):
-    "Adam (Kingma & Ba 2015, Algorithm 1); `decoupled` turns its L2 penalty into weight decay (Loshchilov & Hutter 2019, Algorithm 2)"
+    "Adam (Kingma & Ba 2015, Algorithm 1); `decoupled` turns its L2 penalty into weight decay (Loshchilov & Hutter 2019)"
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0., decoupled=False):
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled=decoupled)
 
@@ -93,7 +92,7 @@ def cosine(
     t,          # progress of training, 0 to 1
     final=0.,   # factor at the end
 ):
-    "Half a cosine wave from 1 down to `final` (Loshchilov & Hutter 2017, eq. 5, one cycle)"
+    "Half a cosine wave from 1 down to `final` (Loshchilov & Hutter 2017, without their restarts)"
     return final + (1-final)*(1+math.cos(math.pi*t))/2
 
 def exponential(
@@ -317,53 +316,10 @@ def _settle(
 def _diverged(player, value, step, epoch, bad_data):
     start = f"The loss of player {player.name!r} became {value} in step {step} (epoch {epoch}):"
     if bad_data: return f"{start} the data contain NaN or infinite values. Look at your batches before the network does."
+    if step == 1: return f"{start} nothing has been learned yet, so look at the loss itself: a division by zero, the logarithm of 0 or of a negative number, or a network that starts with far too large weights."
     lr = player.optimizer.param_groups[0]["lr"]
     clip = "" if player.clip else ", then clip=1.0"
     return f"{start} most often the learning rate is too high (it is {lr:.3g}; try {lr/10:.2g}{clip}), or the loss divides by zero or takes the logarithm of 0."
-
-# %% ../nbs/03_training.ipynb #d8325738
-def _one_epoch(run, batches):
-    "Every batch once, and on every batch every player once"
-    for batch in _remaining(run, batches):
-        batch = move(batch, run.device)
-        for player in run.players:
-            if player.schedule: _set_learning_rate(player, (run.step-run.first_step)/run.total)
-            loss, others = _loss_of(player, batch)
-            _note(run, player, batch, loss, others)
-            player.step(loss)
-        run.step, run.position = run.step+1, run.position+1
-        run.tell("after_step")
-        if run.stopped: return
-    run.epoch, run.position = run.epoch+1, 0
-    run.tell("after_epoch")
-
-# %% ../nbs/03_training.ipynb #de95cfd5
-class Trainer(Run):
-    "The training loop of the course: the players take turns on every batch, the callbacks listen"
-    def __init__(self,
-        players,          # a `Player`, or a list of them
-        callbacks=(),     # listeners, such as `Live()` and `Validate(batches)`
-        device=None,      # where to compute; None: the fastest there is
-        precision=None,   # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
-    ):
-        super().__init__(_check_players(players), callbacks, torch.empty(0, device=device or default_device()).device)
-        self.fabric = _fabric(self.device, precision) if precision else None
-        for player in self.players: _place(player, self.device, self.fabric)
-
-    def fit(self,
-        batches,       # what to learn from: a list of batches, `Batches`, a DataLoader
-        epochs=1,      # times to go through them
-        resume=None,   # a checkpoint's path, or True to go on where this trainer was stopped
-    ):
-        "Train; returns the trainer. Ctrl-C ends it cleanly, after the step it is in"
-        last_epoch = _prepare(self, batches, epochs, resume)
-        with _modes([player.module for player in self.players], True), _polite_interrupt(self):
-            self.tell("before_fit")
-            while self.epoch < last_epoch and not self.stopped: _one_epoch(self, batches)
-            _settle(self)
-            self.tell("after_fit")
-        if self.interrupted: print(_how_to_go_on(self, last_epoch))
-        return self
 
 # %% ../nbs/03_training.ipynb #47402e6f
 def _check_players(players):
@@ -403,6 +359,28 @@ def _prepare(run, batches, epochs, resume):
 
 _USED_UP = "There was no batch left in epoch {}: these batches can be gone through only once. Put them in a list, or use Batches or a DataLoader."
 _NO_BATCH = "There is not one batch to learn from. Is the data set empty, or smaller than a batch with drop_last=True?"
+
+# %% ../nbs/03_training.ipynb #db3ae1f7
+def dice(
+    device=torch.device("cpu"),   # whose random numbers are wanted, beside the CPU's
+):
+    "The state of every random number generator that training uses"
+    name, keys, *rest = np.random.get_state()
+    state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "torch": torch.get_rng_state()}
+    if device.type == "cuda": state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps": state["mps"] = torch.mps.get_rng_state()
+    return state
+
+def set_dice(
+    state,                        # from `dice`
+    device=torch.device("cpu"),   # where training goes on
+):
+    "Put the random number generators back"
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state: torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and "mps" in state: torch.mps.set_rng_state(state["mps"])
 
 # %% ../nbs/03_training.ipynb #0eda5656
 def _remaining(run, batches):
@@ -452,6 +430,80 @@ def _how_to_go_on(run, last_epoch):
     files = [f', or in a new session with resume="{callback.path}"' for callback in run.callbacks if isinstance(callback, Checkpoint)]
     return (f"Stopped after step {run.step}, in epoch {run.epoch+1} of {last_epoch}; model and history are as that step left them. "
             f"Go on with .fit(batches, epochs={last_epoch-run.first_epoch}, resume=True){''.join(files)}.")
+
+# %% ../nbs/03_training.ipynb #d8325738
+def _one_epoch(run, batches):
+    "Every batch once, and on every batch every player once"
+    for batch in _remaining(run, batches):
+        batch = move(batch, run.device)
+        for player in run.players:
+            if player.schedule: _set_learning_rate(player, (run.step-run.first_step)/run.total)
+            loss, others = _loss_of(player, batch)
+            _note(run, player, batch, loss, others)
+            player.step(loss)
+        run.step, run.position = run.step+1, run.position+1
+        run.tell("after_step")
+        if run.stopped: return
+    run.epoch, run.position = run.epoch+1, 0
+    run.tell("after_epoch")
+
+# %% ../nbs/03_training.ipynb #de95cfd5
+class Trainer(Run):
+    "The training loop of the course: the players take turns on every batch, the callbacks listen"
+    def __init__(self,
+        players,          # a `Player`, or a list of them
+        callbacks=(),     # listeners, such as `Live()` and `Validate(batches)`
+        device=None,      # where to compute; None: the fastest there is
+        precision=None,   # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
+    ):
+        super().__init__(_check_players(players), callbacks, torch.empty(0, device=device or default_device()).device)
+        self.fabric = _fabric(self.device, precision) if precision else None
+        for player in self.players: _place(player, self.device, self.fabric)
+
+    def fit(self,
+        batches,       # what to learn from: a list of batches, `Batches`, a DataLoader
+        epochs=1,      # times to go through them
+        resume=None,   # a checkpoint's path, or True to go on where this trainer was stopped
+    ):
+        "Train; returns the trainer. Ctrl-C ends it cleanly, after the step it is in"
+        last_epoch = _prepare(self, batches, epochs, resume)
+        with _modes([player.module for player in self.players], True), _polite_interrupt(self):
+            self.tell("before_fit")
+            while self.epoch < last_epoch and not self.stopped: _one_epoch(self, batches)
+            _settle(self)
+            self.tell("after_fit")
+        if self.interrupted: print(_how_to_go_on(self, last_epoch))
+        return self
+
+# %% ../nbs/03_training.ipynb #d6a7c9bc
+def _endless(batches):
+    while True:
+        batch = None
+        for batch in batches: yield batch
+        if batch is None: raise CourseError(_NO_BATCH)
+
+def range_test(
+    player,      # a `Player`; left as it was
+    batches,     # to learn from
+    low=1e-5,    # first learning rate
+    high=10.,    # last one
+    steps=100,   # from the first to the last
+):
+    "Pairs (learning rate, loss) while the rate grows, until the loss explodes (Smith 2017, with an exponential rise)"
+    device = next(player.module.parameters()).device
+    before = copy.deepcopy((player.module.state_dict(), player.optimizer.state_dict())), dice(device)
+    tried = []
+    with _modes([player.module], True):
+        for k, batch in enumerate(itertools.islice(_endless(batches), steps)):
+            for group in player.optimizer.param_groups: group["lr"] = low*(high/low)**(k/(steps-1))
+            loss, _ = _loss_of(player, move(batch, device))
+            tried.append((group["lr"], loss.item()))
+            if not tried[-1][1] <= 4*min(value for _, value in tried): break
+            player.step(loss)
+    player.module.load_state_dict(before[0][0])
+    player.optimizer.load_state_dict(before[0][1])
+    set_dice(before[1], device)
+    return tried
 
 # %% ../nbs/03_training.ipynb #09ff5d0c
 def accuracy(
@@ -508,11 +560,12 @@ class Live(Callback):
     def __init__(self,
         names=None,     # of the curves; None: every one whose name ends with "loss"
         every=None,     # steps in a point of the curve (their mean); None: a hundredth of training
+        ylabel="loss",  # what the curves measure, with its unit
         caption=None,   # one sentence under the finished picture
-    ): self.names, self.every, self.caption = names, every, caption
+    ): self.names, self.every, self.ylabel, self.caption = names, every, ylabel, caption
 
     def before_fit(self, trainer):
-        self.plot, self.drawn = LivePlot(caption=self.caption), {name: len(curve) for name, curve in trainer.history.items()}
+        self.plot, self.drawn = LivePlot(self.ylabel, caption=self.caption), {name: len(curve) for name, curve in trainer.history.items()}
         self.interval = self.every or max(1, trainer.total//100)
 
     def after_step(self, trainer):
@@ -526,36 +579,6 @@ class Live(Callback):
             new = curve[self.drawn.get(name, 0):]
             if new and (name in self.names if self.names else name.endswith("loss")): self.plot.add(name, new[-1][0], sum(value for _, value in new)/len(new))
             self.drawn[name] = len(curve)
-
-# %% ../nbs/03_training.ipynb #3e4dcd3b
-class EarlyStopping(Callback):
-    "Stop when a curve has not improved for some measurements, and go back to the weights that were best (Prechelt 1998)"
-    def __init__(self,
-        patience=5,           # measurements without an improvement
-        name="valid loss",    # of the curve
-        largest=False,        # whether large values are good, as for an accuracy
-    ):
-        self.patience, self.name, self.largest = _whole("measurements to wait", patience), name, largest
-        self.forget()
-
-    def forget(self): self.best, self.best_step, self.seen, self.waited, self.weights = None, 0, 0, 0, None
-    def before_fit(self, trainer): None if trainer.resumed else self.forget()
-    def state_dict(self): return {name: getattr(self, name) for name in ("best", "best_step", "seen", "waited", "weights")}
-    def load_state_dict(self, state): vars(self).update(state)
-
-    def after_epoch(self, trainer):
-        if self.name not in trainer.history: raise CourseError(f"EarlyStopping waits for {self.name!r}, but there is no such curve. There are: {', '.join(trainer.history)}. Add Validate(batches).")
-        step, value = trainer.history[self.name][-1]
-        if step == self.seen: return
-        self.seen, self.waited = step, self.waited+1
-        if self.best is None or (value > self.best if self.largest else value < self.best):
-            self.best, self.best_step, self.waited = value, step, 0
-            self.weights = [copy.deepcopy(player.module.state_dict()) for player in trainer.players]
-        if self.waited >= self.patience: trainer.stop(f"{self.name} has not improved since step {self.best_step}")
-
-    def after_fit(self, trainer):
-        if self.weights is None or trainer.interrupted: return
-        for player, weights in zip(trainer.players, self.weights): player.module.load_state_dict(weights)
 
 # %% ../nbs/03_training.ipynb #d88d4d6a
 def _pair(batch):
@@ -589,57 +612,35 @@ def fit(
     listeners = ([Validate(valid, measure)] if valid is not None else [])+_check_callbacks(callbacks)
     return Trainer(Player(model, training_loss, lr=lr, **settings), listeners, device, precision).fit(batches, epochs, resume)
 
-# %% ../nbs/03_training.ipynb #d6a7c9bc
-def _endless(batches):
-    while True:
-        batch = None
-        for batch in batches: yield batch
-        if batch is None: raise CourseError(_NO_BATCH)
+# %% ../nbs/03_training.ipynb #3e4dcd3b
+class EarlyStopping(Callback):
+    "Stop when a curve has not improved for some measurements, and go back to the weights that were best (Prechelt 1998)"
+    def __init__(self,
+        patience=5,           # measurements without an improvement
+        name="valid loss",    # of the curve
+        largest=False,        # whether large values are good, as for an accuracy
+    ):
+        self.patience, self.name, self.largest = _whole("measurements to wait", patience), name, largest
+        self.forget()
 
-def range_test(
-    player,      # a `Player`; left as it was
-    batches,     # to learn from
-    low=1e-5,    # first learning rate
-    high=10.,    # last one
-    steps=100,   # from the first to the last
-):
-    "Pairs (learning rate, loss) while the rate grows, until the loss explodes (Smith 2017, section 3.3, with an exponential rise)"
-    device = next(player.module.parameters()).device
-    before = copy.deepcopy((player.module.state_dict(), player.optimizer.state_dict())), dice(device)
-    tried = []
-    with _modes([player.module], True):
-        for k, batch in enumerate(itertools.islice(_endless(batches), steps)):
-            for group in player.optimizer.param_groups: group["lr"] = low*(high/low)**(k/(steps-1))
-            loss, _ = _loss_of(player, move(batch, device))
-            tried.append((group["lr"], loss.item()))
-            if not tried[-1][1] <= 4*min(value for _, value in tried): break
-            player.step(loss)
-    player.module.load_state_dict(before[0][0])
-    player.optimizer.load_state_dict(before[0][1])
-    set_dice(before[1], device)
-    return tried
+    def forget(self): self.best, self.best_step, self.seen, self.waited, self.weights = None, 0, 0, 0, None
+    def before_fit(self, trainer): None if trainer.resumed else self.forget()
+    def state_dict(self): return {name: getattr(self, name) for name in ("best", "best_step", "seen", "waited", "weights")}
+    def load_state_dict(self, state): vars(self).update(state)
 
-# %% ../nbs/03_training.ipynb #db3ae1f7
-def dice(
-    device=torch.device("cpu"),   # whose random numbers are wanted, beside the CPU's
-):
-    "The state of every random number generator that training uses"
-    name, keys, *rest = np.random.get_state()
-    state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "torch": torch.get_rng_state()}
-    if device.type == "cuda": state["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps": state["mps"] = torch.mps.get_rng_state()
-    return state
+    def after_epoch(self, trainer):
+        if self.name not in trainer.history: raise CourseError(f"EarlyStopping waits for {self.name!r}, but there is no such curve. There are: {', '.join(trainer.history)}. Add Validate(batches).")
+        step, value = trainer.history[self.name][-1]
+        if step == self.seen: return
+        self.seen, self.waited = step, self.waited+1
+        if self.best is None or (value > self.best if self.largest else value < self.best):
+            self.best, self.best_step, self.waited = value, step, 0
+            self.weights = [copy.deepcopy(player.module.state_dict()) for player in trainer.players]
+        if self.waited >= self.patience: trainer.stop(f"{self.name} has not improved since step {self.best_step}")
 
-def set_dice(
-    state,                        # from `dice`
-    device=torch.device("cpu"),   # where training goes on
-):
-    "Put the random number generators back"
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state: torch.cuda.set_rng_state(state["cuda"], device)
-    if device.type == "mps" and "mps" in state: torch.mps.set_rng_state(state["mps"])
+    def after_fit(self, trainer):
+        if self.weights is None or trainer.interrupted: return
+        for player, weights in zip(trainer.players, self.weights): player.module.load_state_dict(weights)
 
 # %% ../nbs/03_training.ipynb #539f7a06
 def _pack(value, tensors, where=""):

@@ -494,6 +494,9 @@ def test_a_nan_loss_names_player_step_and_remedy_and_spares_the_weights():
     said(lambda: trainer.fit(batches(3), epochs=3), "'generator'", "nan in step 5 (epoch 2)", "0.25", "0.025", "clip=1.0")
     assert all(parameter.isfinite().all() for parameter in victim.module.parameters()) and len(trainer.history["loss"]) == 5
 
+def test_a_loss_that_is_nan_from_the_start_blames_the_loss():
+    said(lambda: Trainer(player(loss=lambda module, batch: -module(batch[0]).abs().neg().log().mean()), device="cpu").fit(batches(1)), "step 1", "nothing has been learned yet")
+
 def test_a_loss_that_really_diverges_is_caught():
     wild = player(optimizer=torch.optim.SGD, lr=1e9, loss=lambda module, batch: module(batch[0]).pow(2).mean())
     assert "learning rate is too high" in said(lambda: Trainer(wild, device="cpu").fit(batches(6), epochs=100))

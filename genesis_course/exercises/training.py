@@ -351,7 +351,7 @@ def _drift(keep, dropout):
     if "optimizer" in kept: second.load_state_dict(kept["optimizer"])
     if "dice" in kept: torch.set_rng_state(kept["dice"])
     _go_on(resumed, second, 4)
-    return max(float((a-b).abs().max()) for a, b in zip(model.parameters(), resumed.parameters()))
+    return max((a-b).abs().max().item() for a, b in zip(model.parameters(), resumed.parameters()))
 
 # %% ../../nbs/answers/03_training.ipynb #785140f9
 def _seen_snapshot(keep): return {"the drift of a resumed run (should be 0)": _drift(keep, 0.), "the drift with dropout (should be 0)": _drift(keep, 0.5)}
