@@ -10,7 +10,7 @@ __all__ = ['chance', 'parameters', 'accuracy', 'small', 'repeatable', 'sources',
            'accuracy_error', 'accuracy_percent', 'observe_accuracy', 'small_network', 'large_network', 'narrow_network',
            'probabilities_network', 'observe_network', 'judge_network', 'mended_order', 'choose_order',
            'deaf_to_the_seed', 'unshuffled', 'observe_order', 'suspicious', 'trusting', 'too_strict', 'blind_to_months',
-           'blind_to_years', 'observe_suspicious']
+           'blind_to_years', 'blind_to_zero', 'observe_suspicious']
 
 # %% ../../nbs/answers/00_start.ipynb #aaec2214
 import math
@@ -182,6 +182,9 @@ def blind_to_months(references):
 def blind_to_years(references):
     return [title for title, year, number in references if not 1 <= int(number[2:4]) <= 12]
 
+def blind_to_zero(references):
+    return [title for title, year, number in references if year < 2000+int(number[:2]) or int(number[2:4]) > 12]
+
 def observe_suspicious(answer):
     references = [("right", 2014, "1406.2661"), ("printed a year later", 2014, "1312.6114"), ("before its submission", 2015, "1802.11234"),
                   ("month 13", 2021, "1913.04412"), ("month 0", 2021, "2100.00001"), ("December", 2019, "1912.04958"), ("right too", 2017, "1706.03762")]
@@ -193,6 +196,7 @@ sources = Exercise("clinic.45", "A source that does not exist", solution=suspici
     wrong=[(trusting, "You trust them all. Compare the first four digits of each number with the year."),
            (too_strict, "A paper can be printed a year or more after its submission; that is no contradiction. The other way round is."),
            (blind_to_months, "Digits three and four are a month. Are they all months?"),
+           (blind_to_zero, "Is there a month 0?"),
            (blind_to_years, "The months are checked. What about a paper that appeared before it was submitted?")],
     hints=["`number[:2]` is the year of submission after 2000, `number[2:4]` the month.", "A reference contradicts itself if it appeared before its submission, or if its month is not between 1 and 12.",
            "Collect the titles where `year < 2000+int(number[:2])` or `not 1 <= int(number[2:4]) <= 12`."],
