@@ -9,6 +9,7 @@ import pytest
 _home = tempfile.TemporaryDirectory(prefix="genesis-test-")
 os.environ["GENESIS_HOME"] = _home.name
 os.environ.pop("GENESIS_DATASET", None)
+if os.environ.get("GENESIS_DATA"): os.environ["GENESIS_DATA"] = os.path.abspath(os.environ["GENESIS_DATA"])      # notebooks run in their own folder
 
 matplotlib.use("agg")          # in this process only: a notebook's kernel draws as it does for a reader
 

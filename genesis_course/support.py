@@ -31,7 +31,9 @@ def data_folder():
     named = os.environ.get("GENESIS_DATA")
     if not named: return None
     folder = Path(named).expanduser()
-    if not folder.is_dir(): raise CourseError(f"GENESIS_DATA names {named!r}, which is not a folder. Correct it, or unset it to use the built-in data.")
+    if not folder.is_dir():
+        seen = "" if folder.is_absolute() else f" (seen from {Path.cwd()})"
+        raise CourseError(f"GENESIS_DATA names {named!r}, which is not a folder{seen}. Give its full path, or unset it to use the built-in data.")
     return folder
 
 # %% ../nbs/backstage/00_support.ipynb #9d581bdb
