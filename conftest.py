@@ -4,6 +4,7 @@ import re
 import tempfile
 import matplotlib
 import pytest
+import genesis_course      # first of all: it sets how torch's threads wait, and the notebooks' kernels inherit that
 
 # Nothing that a test does reaches the reader's own progress or downloads; the notebooks' kernels inherit this.
 _home = tempfile.TemporaryDirectory(prefix="genesis-test-")
