@@ -270,10 +270,8 @@ class Run:
         "Remember a number at the present step"
         self.curves.setdefault(name, []).append((self.step, float(value)))
 
-    def stop(self,
-        reason,   # a sentence
-    ):
-        "End `fit` after this step"
+    def stop(self, reason):
+        "End `fit` after this step; the reason is a sentence"
         self.stopped = reason
 
     def tell(self,
