@@ -17,7 +17,7 @@ from .support import CourseError
 
 # %% ../nbs/01_tensors.ipynb #42e53f15
 def _meeting(shapes):
-    "For each axis from the left: (sizes of all shapes there, or None where missing, and the common size, or None where they clash)"
+    "For each axis from the left: (the sizes there, None where there is none; the common size, None for a clash)"
     width = max(map(len, shapes))
     padded = [(None,)*(width-len(shape))+tuple(shape) for shape in shapes]
     columns = []
@@ -33,6 +33,12 @@ def _size_box(size, common):
     if size == common: return str(size), PALETTE[0], "white"
     return f"{'none' if size is None else size} → {common}", PALETTE[1], "white"
 
+def _box(ax, x, y, text, edge, paper="white", pad=0.4, **style):
+    "Text in a box with round corners"
+    bbox = {"boxstyle": f"round,pad={pad}", "facecolor": paper, "edgecolor": edge}
+    ax.text(x, y, text, ha="center", va="center", bbox=bbox, **style)
+
+# %% ../nbs/01_tensors.ipynb #b9e900ee
 def draw_shapes(
     *shapes,        # such as [32, 1] and [32]
     names=None,     # one for each shape
@@ -40,15 +46,19 @@ def draw_shapes(
     caption=None,   # one sentence under the picture
 ):
     "Draw how shapes line up for broadcasting: equal sizes in blue, stretched ones in orange, a clash in red"
-    if not shapes or not all(isinstance(size, int) for shape in shapes for size in shape): raise CourseError("draw_shapes takes shapes, such as [32, 1] and [32]. For a tensor pass tensor.shape.")
+    if not shapes or not all(isinstance(size, int) for shape in shapes for size in shape):
+        raise CourseError("draw_shapes takes shapes, such as [32, 1] and [32]. For a tensor pass tensor.shape.")
     if ax is None:
-        with figure(width=4.2, height=0.42*len(shapes)+1.1, caption=caption) as ax: return draw_shapes(*shapes, names=names, ax=ax)
+        with figure(width=4.2, height=0.42*len(shapes)+1.1, caption=caption) as ax:
+            return draw_shapes(*shapes, names=names, ax=ax)
+    names = names or [chr(97+i) for i in range(len(shapes))]
+    heights = [*(-i for i in range(len(shapes))), -len(shapes)-0.3]
     meeting = _meeting(shapes)
     for x, (sizes, common) in enumerate(meeting):
-        boxes = [*(_size_box(size, common) for size in sizes), ("clash", "#b2182b", "white") if common is None else (str(common), "#555555", "white")]
-        for y, (text, ink, paper) in enumerate(boxes):
-            ax.text(x, -y-0.3*(y == len(sizes)), text, ha="center", va="center", fontsize=10, color=ink, bbox={"boxstyle": "round,pad=0.4", "facecolor": paper, "edgecolor": ink})
-    for y, name in enumerate([*(names or [chr(97+i) for i in range(len(shapes))]), "together"]): ax.text(-0.75, -y-0.3*(y == len(shapes)), name, ha="right", va="center")
+        result = ("clash", "#b2182b", "white") if common is None else (str(common), "#555555", "white")
+        for y, (text, ink, paper) in zip(heights, [*(_size_box(size, common) for size in sizes), result]):
+            _box(ax, x, y, text, ink, paper, color=ink, fontsize=10)
+    for y, name in zip(heights, [*names, "together"]): ax.text(-0.75, y, name, ha="right", va="center")
     ax.set(xlim=(-1.6, len(meeting)-0.4), ylim=(-len(shapes)-0.8, 0.5))
     ax.set_axis_off()
 
@@ -64,7 +74,8 @@ def central_difference(
 # %% ../nbs/01_tensors.ipynb #56434fb7
 def _number(x):
     if isinstance(x, numbers.Real): return float(x)
-    raise CourseError(f"A Value holds one number, but this is {type(x).__name__}: {x!r:.40}. Call .item() on a tensor of one number, float() on text.")
+    raise CourseError(f"A Value holds one number, but this is {type(x).__name__}: {x!r:.40}. "
+                      "Call .item() on a tensor of one number, float() on text.")
 
 def as_value(
     x,   # a number or a `Value`
@@ -113,7 +124,7 @@ def topological_order(
 
 # %% ../nbs/01_tensors.ipynb #972f35b4
 def _backward(self):
-    "Add to the `grad` of every leaf the slope of this value with respect to it (Rumelhart, Hinton & Williams 1986)"
+    "Add to the `grad` of every leaf this value's slope with respect to it (Rumelhart, Hinton & Williams 1986)"
     order = topological_order(self)
     for node in order:
         if node.parents: node.grad = 0.
@@ -125,12 +136,18 @@ Value.backward = _backward
 
 # %% ../nbs/01_tensors.ipynb #fd45117a
 def _power(self, exponent):
-    if hasattr(exponent, "parents"): raise CourseError("The exponent of a Value must be a plain number. For x to the power of a Value y write (y*x.log()).exp().")
+    if hasattr(exponent, "parents"):
+        raise CourseError("The exponent of a Value must be a plain number. "
+                          "For x to the power of a Value y write (y*x.log()).exp().")
     exponent = _number(exponent)
-    if self.data == 0 and exponent < 0: raise CourseError("This divides by zero. Add a small number to the divisor, or look at why it became 0.")
+    if self.data == 0 and exponent < 0:
+        raise CourseError("This divides by zero. Add a small number to the divisor, or look at why it became 0.")
     try: data, slope = self.data**exponent, exponent*self.data**(exponent-1) if exponent else 0.
-    except (OverflowError, ZeroDivisionError): raise CourseError(f"{self.data:g} to the power {exponent:g}, or its slope, is not a finite number.") from None
-    if isinstance(data, complex): raise CourseError(f"{self.data:g} to the power {exponent:g} is not a real number: a negative number needs a whole exponent.")
+    except (OverflowError, ZeroDivisionError):
+        raise CourseError(f"{self.data:g} to the power {exponent:g}, or its slope, is not a finite number.") from None
+    if isinstance(data, complex):
+        raise CourseError(f"{self.data:g} to the power {exponent:g} is not a real number: "
+                          "a negative number needs a whole exponent.")
     return Value(data, ((self, slope),), f"^{exponent:g}")
 
 def _minus(self, other): return self+(-other if hasattr(other, "parents") else -_number(other))
@@ -143,12 +160,16 @@ Value.__rtruediv__ = lambda self, other: as_value(other)*self**-1
 
 # %% ../nbs/01_tensors.ipynb #289fc24d
 def _exp(self):
-    if self.data > 709: raise CourseError(f"exp({self.data:g}) is too large for a 64-bit number. Subtract the largest input first, as a stable softmax does.")
+    if self.data > 709:
+        raise CourseError(f"exp({self.data:g}) is too large for a 64-bit number. "
+                          "Subtract the largest input first, as a stable softmax does.")
     y = math.exp(self.data)
     return Value(y, ((self, y),), "exp")
 
 def _log(self):
-    if self.data <= 0: raise CourseError(f"The logarithm needs a positive number, and this is {self.data:g}. Look at where it became zero or negative.")
+    if self.data <= 0:
+        raise CourseError(f"The logarithm needs a positive number, and this is {self.data:g}. "
+                          "Look at where it became zero or negative.")
     return Value(math.log(self.data), ((self, 1/self.data),), "log")
 
 def _tanh(self):
@@ -170,9 +191,10 @@ def _layout(last):
     for node in order:
         if not node.parents: column[node] = min((column[child] for child in near[node]), default=1)-1
     height = {node: float(-i) for i, node in enumerate(order)}
+    def middle(node): return sum(height[n] for n in near[node])/max(1, len(near[node]))
     for _ in range(12):
         for k in set(column.values()):
-            group = sorted((node for node in order if column[node] == k), key=lambda node: sum(height[n] for n in near[node])/max(1, len(near[node])))
+            group = sorted((node for node in order if column[node] == k), key=middle)
             for i, node in enumerate(group): height[node] = i-(len(group)-1)/2
     return {node: (column[node], height[node]) for node in order}
 
@@ -184,37 +206,43 @@ def draw_graph(
 ):
     "Draw a computation graph: values and gradients in boxes, slopes on arrows; for up to some thirty values"
     place = _layout(as_value(last))
-    if len(place) > 60: raise CourseError(f"A picture of {len(place)} values could not be read. Draw a smaller expression.")
+    if len(place) > 60:
+        raise CourseError(f"A picture of {len(place)} values could not be read. Draw a smaller expression.")
     named = {value: name for name, value in (names or {}).items()}
+    arrow = {"arrowstyle": "->", "color": "#aaaaaa", "shrinkA": 0, "shrinkB": 0}
     wide, high = max(x for x, _ in place.values()), max(abs(y) for _, y in place.values())
     with figure(width=1.2+1.35*wide, height=1+1.35*high, caption=caption) as ax:
         for node, (x, y) in place.items():
             colour = PALETTE[1] if node is last else "#555555" if node.parents else PALETTE[0]
             title = " = ".join(filter(None, [named.get(node), node.operation]))
             text = "\n".join(filter(None, [title, f"{node.data:.3g}", f"grad {node.grad:.3g}"]))
-            ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3, bbox={"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour})
+            _box(ax, x, y, text, colour, fontsize=8, zorder=3)
             for parent, slope in node.parents:
                 px, py = place[parent]
-                ax.annotate("", (x-0.27, y), (px+0.25, py), zorder=1, arrowprops={"arrowstyle": "->", "color": "#aaaaaa", "shrinkA": 0, "shrinkB": 0})
-                ax.text((px+x)/2-0.02, (py+y)/2, f"{slope:.3g}", fontsize=7, color=PALETTE[2], ha="center", va="center", zorder=2,
-                        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"})
+                ax.annotate("", (x-0.27, y), (px+0.25, py), zorder=1, arrowprops=arrow)
+                _box(ax, (px+x)/2-0.02, (py+y)/2, f"{slope:.3g}", "none", pad=0.15, fontsize=7, color=PALETTE[2], zorder=2)
         ax.set(xlim=(-0.5, wide+0.5), ylim=(-high-0.6, high+0.6))
         ax.set_axis_off()
 
 # %% ../nbs/01_tensors.ipynb #30837328
 def _leaf(x, number):
     try: x = torch.as_tensor(x)
-    except (TypeError, ValueError, RuntimeError): raise CourseError(f"Input {number} is {type(x).__name__}, not a tensor or a number.") from None
-    if not x.is_floating_point(): raise CourseError(f"Input {number} is {x.dtype}: only floating-point numbers have a slope. Convert it with .float(), or keep it out of the inputs.")
+    except (TypeError, ValueError, RuntimeError):
+        raise CourseError(f"Input {number} is {type(x).__name__}, not a tensor or a number.") from None
+    if not x.is_floating_point():
+        raise CourseError(f"Input {number} is {x.dtype}: only floating-point numbers have a slope. "
+                          "Convert it with .float(), or keep it out of the inputs.")
     return x.detach().to(torch.float64).clone(memory_format=torch.contiguous_format).requires_grad_()
 
 def _run(function, inputs):
-    try: result = function(*(x.clone() for x in inputs))            # clones, so that a function may change them in place
+    try: result = function(*(x.clone() for x in inputs))      # clones, so that a function may change them in place
     except RuntimeError as error:
         if "dtype" not in str(error): raise
-        raise CourseError("The check runs in float64, and something in this function has another dtype. Convert it, for a module by module.double().") from error
+        raise CourseError("The check runs in float64, and something in this function has another dtype. "
+                          "Convert it, for a module by module.double().") from error
     if not isinstance(result, torch.Tensor) or result.numel() != 1:
-        raise CourseError(f"The function must return a tensor with one number, not {f'the shape {list(result.shape)}' if isinstance(result, torch.Tensor) else type(result).__name__}. Take its sum or mean.")
+        got = f"the shape {list(result.shape)}" if isinstance(result, torch.Tensor) else type(result).__name__
+        raise CourseError(f"The function must return a tensor with one number, not {got}. Take its sum or mean.")
     return result.sum()
 
 # %% ../nbs/01_tensors.ipynb #7177ea71
@@ -231,28 +259,38 @@ def _measured_gradient(function, inputs, number, h):
     return torch.tensor(slopes, dtype=torch.float64, device=here.device).view_as(inputs[number])
 
 # %% ../nbs/01_tensors.ipynb #22a08283
+def _differences(number, found, measured, tolerance):
+    wrong = ~torch.isclose(found, measured, rtol=tolerance, atol=tolerance)
+    if wrong.any():
+        at = wrong.nonzero()[0].tolist()
+        said = f"autograd says {found[tuple(at)].item():.6g}, the central difference {measured[tuple(at)].item():.6g}"
+        raise CourseError(f"Input {number} at {at}: {said} ({int(wrong.sum())} of {wrong.numel()} elements differ). "
+                          "Check the backward formula there; at a kink, such as relu at 0, move the input.")
+    return (found-measured).abs().flatten().tolist()
+
+# %% ../nbs/01_tensors.ipynb #9fcb3697
 def gradient_check(
     function,         # takes the inputs and returns a tensor with one number
     *inputs,          # floating-point tensors of any shape
     h=1e-5,           # step of the central difference
     tolerance=1e-5,   # allowed difference, absolute and relative
 ):
-    "The largest difference between autograd and central differences, in float64; `CourseError` names the input and index where they disagree"
-    if not inputs: raise CourseError("There is nothing to check: pass the inputs after the function, gradient_check(function, x, w).")
+    "The largest difference of autograd and central differences, in float64; a `CourseError` where they disagree"
+    if not inputs:
+        raise CourseError("There is nothing to check: pass the inputs after the function, gradient_check(f, x, w).")
     leaves = [_leaf(x, number) for number, x in enumerate(inputs)]
     result = _run(function, leaves)
-    if not torch.equal(result.detach(), _run(function, leaves).detach()): raise CourseError("Two calls gave two results (or NaN). Fix the random numbers inside, or switch dropout off with eval().")
-    if not result.requires_grad: raise CourseError("Autograd lost track of the inputs. Look for .detach(), .item(), .data, NumPy or torch.no_grad() inside the function.")
+    if not torch.equal(result.detach(), _run(function, leaves).detach()):
+        raise CourseError("Two calls gave two results (or NaN). "
+                          "Fix the random numbers inside, or switch dropout off with eval().")
+    if not result.requires_grad:
+        raise CourseError("Autograd lost track of the inputs. "
+                          "Look for .detach(), .item(), .data, NumPy or torch.no_grad() inside the function.")
     worst = 0.
     for number, (x, found) in enumerate(zip(leaves, torch.autograd.grad(result, leaves, allow_unused=True))):
         found = torch.zeros_like(x) if found is None else found
         measured = _measured_gradient(function, leaves, number, h)
-        wrong = ~torch.isclose(found, measured, rtol=tolerance, atol=tolerance)
-        if wrong.any():
-            at = wrong.nonzero()[0].tolist()
-            raise CourseError(f"Input {number} at {at}: autograd says {found[tuple(at)].item():.6g}, the central difference {measured[tuple(at)].item():.6g} "
-                              f"({int(wrong.sum())} of {x.numel()} elements differ). Check the backward formula there; at a kink, such as relu at 0, move the input.")
-        worst = max([worst, *(found-measured).abs().flatten().tolist()])
+        worst = max([worst, *_differences(number, found, measured, tolerance)])
     return worst
 
 # %% ../nbs/01_tensors.ipynb #c6f3aabb
@@ -261,10 +299,13 @@ def shapes(
 ):
     "One sentence: the shapes of tensors that are about to meet, and what broadcasting makes of them"
     for name, tensor in tensors.items():
-        if not hasattr(tensor, "shape"): raise CourseError(f"{name} is {type(tensor).__name__}, which has no shape. Pass tensors by name: shapes(prediction=p, target=t).")
+        if not hasattr(tensor, "shape"):
+            raise CourseError(f"{name} is {type(tensor).__name__}, which has no shape. "
+                              "Pass tensors by name: shapes(prediction=p, target=t).")
     if not tensors: raise CourseError("Pass tensors by name: shapes(prediction=p, target=t).")
     listed = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
     together = [common for _, common in _meeting([tuple(tensor.shape) for tensor in tensors.values()])]
     if None in together: return f"{listed}: these clash"
     if len(tensors) == 1: return listed
-    return f"{listed}: together {together}"+(", larger than each of them" if all(list(tensor.shape) != together for tensor in tensors.values()) else "")
+    larger = all(list(tensor.shape) != together for tensor in tensors.values())
+    return f"{listed}: together {together}"+(", larger than each of them" if larger else "")

@@ -9,14 +9,15 @@ __all__ = ['tensors_1', 'tensors_2', 'tensors_3', 'tensors_4', 'tensors_5', 'cli
            'standardise_everything', 'standardise_rows', 'standardise_blindly', 'standardise_by_variance',
            'observe_standardise', 'broadcast_shape', 'broadcast_from_left', 'broadcast_maximum',
            'broadcast_same_length', 'observe_broadcast_shape', 'sigmoid', 'sigmoid_without_parents',
-           'sigmoid_slope_of_input', 'sigmoid_wrong_sign', 'sigmoid_slope_one', 'observe_sigmoid', 'cross_entropy',
-           'cross_entropy_unstable', 'cross_entropy_wrong_sign', 'cross_entropy_without_log',
-           'cross_entropy_unshifted_target', 'observe_cross_entropy', 'layer_gradients', 'layer_gradients_bias_mean',
-           'layer_gradients_batch_only', 'layer_gradients_of_sum', 'layer_gradients_bias_unsummed',
+           'sigmoid_slope_of_input', 'sigmoid_wrong_sign', 'sigmoid_of_numbers', 'sigmoid_slope_one', 'observe_sigmoid',
+           'cross_entropy', 'cross_entropy_unstable', 'cross_entropy_shifted_by_1000', 'cross_entropy_of_numbers',
+           'cross_entropy_wrong_sign', 'cross_entropy_without_log', 'cross_entropy_unshifted_target',
+           'observe_cross_entropy', 'layer_gradients', 'layer_gradients_bias_mean', 'layer_gradients_batch_only',
+           'layer_gradients_of_sum', 'layer_gradients_weights_only', 'layer_gradients_bias_unsummed',
            'observe_layer_gradients', 'wave_loss', 'wave_loss_patient', 'wave_loss_always_unsqueezed',
-           'wave_loss_of_sum', 'wave_loss_without_square', 'observe_wave_loss', 'probabilities',
-           'probabilities_patient', 'probabilities_last_axis', 'probabilities_squeezed', 'probabilities_over_batch',
-           'observe_probabilities']
+           'wave_loss_of_sum', 'wave_loss_as_number', 'wave_loss_without_square', 'observe_wave_loss', 'probabilities',
+           'probabilities_patient', 'probabilities_last_axis', 'probabilities_squeezed', 'probabilities_sigmoid',
+           'probabilities_bare_scores', 'probabilities_over_batch', 'observe_probabilities']
 
 # %% ../../nbs/answers/01_tensors.ipynb #3e7e7d5b
 import math
@@ -87,19 +88,23 @@ def broadcast_same_length(a, b):
 
 # %% ../../nbs/answers/01_tensors.ipynb #5984ada5
 def observe_broadcast_shape(answer):
-    pairs = [((3, 1), (4,)), ((2, 3), (2, 3)), ((1797, 8, 8), (8, 8)), ((5, 1, 4, 1), (3, 1, 1)), ((3, 4), (3,)), ((2, 3), (4, 3)), ((), (2,)), ((1, 1), (1,))]
+    pairs = [((3, 1), (4,)), ((2, 3), (2, 3)), ((1797, 8, 8), (8, 8)), ((5, 1, 4, 1), (3, 1, 1)),
+             ((3, 4), (3,)), ((2, 3), (4, 3)), ((), (2,)), ((1, 1), (1,))]
     def shape(a, b):
         found = answer(a, b)
-        return str(tuple(found)) if isinstance(found, (tuple, list, torch.Size)) else "clash" if found is None else found
+        if isinstance(found, (tuple, list, torch.Size)): return str(tuple(found))
+        if isinstance(found, str): return f"the text {found}"
+        return "a clash (None)" if found is None else f"{found!r:.40}"
     found = {f"{a} with {b}": shape(a, b) for a, b in pairs}
-    return None if set(found.values()) == {"clash"} else found
+    return None if set(found.values()) == {"a clash (None)"} else found
 
 # %% ../../nbs/answers/01_tensors.ipynb #07b406ab
 tensors_2 = Exercise("tensors.2", "The rule of broadcasting", broadcast_shape, observe_broadcast_shape,
     wrong=[(broadcast_from_left, "You line the shapes up at their left ends. Broadcasting lines them up at the right: the last axis meets the last axis."),
            (broadcast_maximum, "The larger size wins only if the smaller one is 1. Sizes 2 and 4 clash, and the answer is then `None`."),
            (broadcast_same_length, "`zip` stops at the shorter shape and pairs the axes from the left. First put ones in front of the shorter shape, until both have the same length.")],
-    hints=["Put ones in front of the shorter shape, until both have the same number of axes.", "Then go through the pairs with `zip`: equal is fine, 1 gives way, anything else is a clash.",
+    hints=["Put ones in front of the shorter shape, until both have the same number of axes.",
+           "Then go through the pairs with `zip`: equal is fine, 1 gives way, anything else is a clash.",
            "`a = (1,)*(length-len(a)) + a`, the same for `b`; for each pair take the one that is not 1; return `None` if both are larger than 1 and differ."],
     insight="Nothing in the rule asks whether the result makes sense. That remains your job.")
 
@@ -115,6 +120,8 @@ def sigmoid_slope_of_input(x): return Value(1/(1+math.exp(-x.data)), ((x, x.data
 
 def sigmoid_wrong_sign(x): return Value(1/(1+math.exp(x.data)), ((x, -1/(2+math.exp(x.data)+math.exp(-x.data))),), "sigmoid")
 
+def sigmoid_of_numbers(x): return 1/(1+math.exp(-x.data))
+
 def sigmoid_slope_one(x): return Value(1/(1+math.exp(-x.data)), ((x, 1.),), "sigmoid")
 
 # %% ../../nbs/answers/01_tensors.ipynb #8864bcc4
@@ -124,6 +131,7 @@ def observe_sigmoid(answer):
         x = Value(number)
         y = answer(x)
         if y is None: return None
+        if not hasattr(y, "parents"): return {"the answer": "not a Value"}
         (y*y+3*x).backward()
         found[f"the value at {number:g}"] = y.data
         found[f"the gradient of sigmoid(x)² + 3x at {number:g}"] = x.grad
@@ -132,10 +140,12 @@ def observe_sigmoid(answer):
 # %% ../../nbs/answers/01_tensors.ipynb #b6f6981d
 tensors_3 = Exercise("tensors.3", "A new operation for the engine", sigmoid, observe_sigmoid,
     wrong=[(sigmoid_without_parents, "The value is right, but no slope comes back: a `Value` made from a bare number has no parents. Hand it the pair (x, slope)."),
+           (sigmoid_of_numbers, "This is not a `Value`, so no slope can come back through it. Wrap the number in a `Value` and give it its parent: the pair (x, slope)."),
            (sigmoid_slope_of_input, "The slope is σ(x)(1-σ(x)), computed from the *output*. Here it is x(1-x)."),
            (sigmoid_wrong_sign, "This falls as x grows. Look at the sign in the exponent: σ(x) = 1/(1+exp(-x))."),
            (sigmoid_slope_one, "The slope is noted as 1, as for a sum. For the sigmoid it is σ(x)(1-σ(x)).")],
-    hints=["Look at how `_tanh` does it: first the number, then a `Value` with one pair in `parents`.", "`y = 1/(1+math.exp(-x.data))` is the number. What is the slope, in terms of `y`?",
+    hints=["Look at how `_tanh` does it: first the number, then a `Value` with one pair in `parents`.",
+           "`y = 1/(1+math.exp(-x.data))` is the number. What is the slope, in terms of `y`?",
            "`return Value(y, ((x, y*(1-y)),), \"sigmoid\")`. Mind the comma that makes a tuple of one pair."],
     insight="You could also have written `1/(1+(-x).exp())` and let the engine find the slope. An operation of its own has one node in place of four.")
 
@@ -147,6 +157,13 @@ def cross_entropy(scores, target):
 
 # %% ../../nbs/answers/01_tensors.ipynb #24e81eed
 def cross_entropy_unstable(scores, target): return sum(score.exp() for score in scores).log()-scores[target]
+
+def cross_entropy_shifted_by_1000(scores, target):
+    return sum((score-1000).exp() for score in scores).log()+1000-scores[target]
+
+def cross_entropy_of_numbers(scores, target):
+    largest = max(score.data for score in scores)
+    return math.log(sum(math.exp(score.data-largest) for score in scores))+largest-scores[target].data
 
 def cross_entropy_wrong_sign(scores, target):
     largest = max(score.data for score in scores)
@@ -162,22 +179,28 @@ def cross_entropy_unshifted_target(scores, target):
 
 # %% ../../nbs/answers/01_tensors.ipynb #ee8e3efb
 def observe_cross_entropy(answer):
-    def look(numbers, target):
+    found = {}
+    for name, numbers, target in [("scores 1, 2, -1", [1., 2., -1.], 0), ("four equal scores", [0.5]*4, 3),
+                                  ("scores 1000, 999, 0", [1000., 999., 0.], 1)]:
         scores = [Value(number) for number in numbers]
         try: loss = answer(scores, target)
-        except CourseError: return "an overflow"
+        except CourseError: loss = Value(math.inf)         # an overflow, or the logarithm of 0
         if loss is None: return None
+        if not hasattr(loss, "parents"): return {"the answer": "not a Value"}
         loss.backward()
-        return [loss.data]+[score.grad for score in scores]
-    return {"scores 1, 2, -1": look([1., 2., -1.], 0), "four equal scores": look([0.5]*4, 3), "scores 1000, 999, 0": look([1000., 999., 0.], 1)}
+        found[name] = [loss.data]+[score.grad for score in scores]
+    return found
 
 # %% ../../nbs/answers/01_tensors.ipynb #3160ba77
 tensors_4 = Exercise("tensors.4", "Cross-entropy from single numbers", cross_entropy, observe_cross_entropy,
     wrong=[(cross_entropy_unstable, "Right for small scores. A score of 1,000 overflows in `exp`; subtract the largest score from all of them first, the result stays the same."),
+           (cross_entropy_shifted_by_1000, "Right for scores near 1,000. Small ones now become `exp` of about -1,000, which is 0, and 0 has no logarithm. Shift by the largest score, not by a fixed number."),
+           (cross_entropy_of_numbers, "This is not a `Value`, so no slope can come back through it. Calculate with the scores themselves, not with their `data`; only the shift may be a plain number."),
            (cross_entropy_wrong_sign, "This is the logarithm of the probability, which training would make *smaller*. A loss is its negative."),
            (cross_entropy_without_log, "This is minus the probability, without the logarithm. It hardly punishes a confident mistake: its slope vanishes exactly there."),
            (cross_entropy_unshifted_target, "You shifted the scores in the sum but not the score of the target, so the loss depends on the shift. Subtract the same number from both.")],
-    hints=["log(a/b) = log a - log b turns the formula into `log(sum of exp) - score of the target`.", "Scores of 1,000 overflow in `exp`. The loss does not change when the same number is subtracted from all scores.",
+    hints=["log(a/b) = log a - log b turns the formula into `log(sum of exp) - score of the target`.",
+           "Scores of 1,000 overflow in `exp`. The loss does not change when the same number is subtracted from all scores.",
            "`largest = max(s.data for s in scores)`; sum `(s - largest).exp()` over the scores, take `.log()`, add `largest`, subtract `scores[target]`."],
     insight="The gradient is softmax minus one-hot: what the network believes, minus the truth. This is why this loss is used with these scores.")
 
@@ -199,6 +222,8 @@ def layer_gradients_of_sum(X, W, b, T):
     above = 2*(X@W+b-T)
     return X.T@above, above.sum(dim=0)
 
+def layer_gradients_weights_only(X, W, b, T): return X.T@(2*(X@W+b-T)/T.numel())
+
 def layer_gradients_bias_unsummed(X, W, b, T):
     above = 2*(X@W+b-T)/T.numel()
     return X.T@above, above
@@ -208,15 +233,19 @@ def observe_layer_gradients(answer):
     dice = torch.Generator().manual_seed(2)
     X, W, b, T = (torch.randn(*shape, generator=dice, dtype=torch.float64) for shape in [(5, 3), (3, 2), (2,), (5, 2)])
     found = answer(X.clone(), W.clone(), b.clone(), T.clone())
-    return {"W": found[0], "b": found[1]} if isinstance(found, (tuple, list)) and len(found) == 2 else found
+    if found is None: return None
+    pair = isinstance(found, (tuple, list)) and len(found) == 2
+    return {"W": found[0], "b": found[1]} if pair else {"the answer": "not two"}
 
 # %% ../../nbs/answers/01_tensors.ipynb #06330bc1
 tensors_5 = Exercise("tensors.5", "A layer's gradient by hand", layer_gradients, observe_layer_gradients,
     wrong=[(layer_gradients_bias_mean, "The gradient of `W` is right. Each row of the batch used the same bias, and gradients of a number used several times are *added*: a sum, not a mean."),
            (layer_gradients_batch_only, "The mean runs over all B·O numbers, not only over the B rows: divide by `T.numel()`."),
            (layer_gradients_of_sum, "This is the gradient of the *sum* of squares. The loss is their mean: divide by the number of terms."),
-           (layer_gradients_bias_unsummed, "The gradient of `b` has to have the shape of `b`, [O]. The bias was broadcast over the batch on the way forwards; on the way back, sum over it.")],
-    hints=["First the slope with respect to the output Y = XW + b: each of its B·O numbers has 2(Y-T)/(B·O).", "A gradient has the shape of what it belongs to. Which product of X [B, I] and that slope [B, O] gives [I, O]?",
+           (layer_gradients_bias_unsummed, "The gradient of `b` has to have the shape of `b`, [O]. The bias was broadcast over the batch on the way forwards; on the way back, sum over it."),
+           (layer_gradients_weights_only, "Two gradients are wanted, one for `W` and one for `b`: return them as a pair, separated by a comma.")],
+    hints=["First the slope with respect to the output Y = XW + b: each of its B·O numbers has 2(Y-T)/(B·O).",
+           "A gradient has the shape of what it belongs to. Which product of X [B, I] and that slope [B, O] gives [I, O]?",
            "`above = 2*(X@W+b-T)/T.numel()`, then `X.T@above` for the weights and `above.sum(dim=0)` for the bias."],
     insight="Broadcast forwards, sum backwards; and the transposed matrix carries gradients back. Every layer of this book rests on these two lines.")
 
@@ -230,15 +259,20 @@ def wave_loss_always_unsqueezed(prediction, target): return (prediction-target.u
 
 def wave_loss_of_sum(prediction, target): return (prediction.reshape(-1)-target.reshape(-1)).pow(2).sum()
 
+def wave_loss_as_number(prediction, target): return (prediction.reshape(-1)-target.reshape(-1)).pow(2).mean().item()
+
 def wave_loss_without_square(prediction, target): return (prediction.reshape(-1)-target.reshape(-1)).mean()
 
 # %% ../../nbs/answers/01_tensors.ipynb #4e44b942
 def observe_wave_loss(answer):
     prediction, target = torch.tensor([0.5, -1., 2., 0.]), torch.tensor([1., -1., 0., 3.])
-    cases = {"prediction [4, 1] and target [4]": (prediction[:, None], target), "prediction [4] and target [4]": (prediction, target),
-             "prediction [4, 1] and target [4, 1]": (prediction[:, None], target[:, None]), "prediction [4] and target [4, 1]": (prediction, target[:, None]),
+    cases = {"prediction [4, 1] and target [4]": (prediction[:, None], target),
+             "prediction [4] and target [4]": (prediction, target),
+             "prediction [4, 1] and target [4, 1]": (prediction[:, None], target[:, None]),
+             "prediction [4] and target [4, 1]": (prediction, target[:, None]),
              "prediction [1, 1] and target [1]": (prediction[:1, None], target[:1])}
-    return {name: answer(p.clone(), t.clone()) for name, (p, t) in cases.items()}
+    found = {name: answer(p.clone(), t.clone()) for name, (p, t) in cases.items()}
+    return {"the answer": "plain numbers"} if any(isinstance(loss, float) for loss in found.values()) else found
 
 # %% ../../nbs/answers/01_tensors.ipynb #b61ed65b
 clinic_3 = Exercise("clinic.3", "Labels of the wrong shape", wave_loss, observe_wave_loss,
@@ -246,8 +280,10 @@ clinic_3 = Exercise("clinic.3", "Labels of the wrong shape", wave_loss, observe_
     wrong=[(wave_loss_patient, "That is the patient: [B, 1] minus [B] is [B, B], and every prediction is compared with every target. Bring both sides to the same shape first."),
            (wave_loss_always_unsqueezed, "This cures [B, 1] against [B] and breaks the pairs that fitted before. Bring *both* sides to one shape, whatever they come with."),
            (wave_loss_of_sum, "The shapes are cured, but this is a sum. It grows with the batch, and with it the size of every step; take the mean."),
-           (wave_loss_without_square, "The shapes are cured, but without the square positive and negative errors cancel, and the loss has no bottom.")],
-    hints=["`shapes(prediction=prediction, target=target)` shows what happens. Which shape should the difference have?", "`reshape(-1)` turns [B, 1] and [B] both into [B].",
+           (wave_loss_without_square, "The shapes are cured, but without the square positive and negative errors cancel, and the loss has no bottom."),
+           (wave_loss_as_number, "A plain number has no gradient, and `backward` needs one. Return the tensor: leave out `.item()`.")],
+    hints=["`shapes(prediction=prediction, target=target)` shows what happens. Which shape should the difference have?",
+           "`reshape(-1)` turns [B, 1] and [B] both into [B].",
            "`return (prediction.reshape(-1) - target.reshape(-1)).pow(2).mean()`"],
     insight="A loss is a good place for `assert prediction.shape == target.shape`: it costs nothing and would have named the bug at once.")
 
@@ -272,6 +308,10 @@ def probabilities_squeezed(classifier, images):
     x = x.unsqueeze(1)
     return classifier(x).squeeze().softmax(dim=-1)
 
+def probabilities_sigmoid(classifier, images): return classifier(images.flatten(1).float()/255).sigmoid()
+
+def probabilities_bare_scores(classifier, images): return classifier(images.flatten(1).float()/255)
+
 def probabilities_over_batch(classifier, images):
     x = images.flatten(1).float()/255
     return classifier(x).softmax(dim=0)
@@ -283,7 +323,8 @@ def observe_probabilities(answer):
     with torch.no_grad():
         for p in classifier.parameters(): p.copy_(torch.randn(p.shape, generator=dice))
         images = torch.randint(0, 256, (6, 8, 8), generator=dice, dtype=torch.uint8)
-        return {"a batch of six": answer(classifier, images.clone()), "a single picture": answer(classifier, images[:1].clone())}
+        return {"a batch of six": answer(classifier, images.clone()),
+                "a single picture": answer(classifier, images[:1].clone())}
 
 # %% ../../nbs/answers/01_tensors.ipynb #931b62b5
 clinic_4 = Exercise("clinic.4", "A batch of one-row matrices", probabilities, observe_probabilities,
@@ -291,7 +332,10 @@ clinic_4 = Exercise("clinic.4", "A batch of one-row matrices", probabilities, ob
     wrong=[(probabilities_patient, "That is the patient: after `unsqueeze(1)` axis 1 has size 1, and a softmax over one number is 1. [B, 64] was a batch already."),
            (probabilities_last_axis, "The numbers are right now, the shape is still [B, 1, 10]. The next function will stumble over it: remove the axis where it came in."),
            (probabilities_squeezed, "Right for a batch of six. For a single picture a bare `squeeze()` removes the batch axis too: name the axis, or do not add it at all."),
-           (probabilities_over_batch, "The stray axis is gone, but the softmax runs over the batch. The probabilities of one picture have to add up to 1: which axis holds the classes?")],
-    hints=["Write the shape at the end of each line. Where does an axis appear that nobody needs?", "`flatten(1)` gives [B, 64], and that is a batch. The classes are axis 1 of [B, 10].",
+           (probabilities_over_batch, "The stray axis is gone, but the softmax runs over the batch. The probabilities of one picture have to add up to 1: which axis holds the classes?"),
+           (probabilities_sigmoid, "Every number lies between 0 and 1, but a row does not add up to 1: a sigmoid answers ten separate questions. For one class out of ten take the softmax."),
+           (probabilities_bare_scores, "These are the scores of the last layer: some are negative, and a row does not add up to 1. What turns scores into probabilities?")],
+    hints=["Write the shape at the end of each line. Where does an axis appear that nobody needs?",
+           "`flatten(1)` gives [B, 64], and that is a batch. The classes are axis 1 of [B, 10].",
            "Remove the line with `unsqueeze`; everything else is right."],
     insight="A layer that accepts any number of leading axes will never tell you that there is one too many.")
