@@ -38,7 +38,10 @@ class ImageSet:
         self.images, self.labels = _check_set(self.images, self.labels, len(self.classes))
 
     def __len__(self): return len(self.images)
-    def __repr__(self): return f"{self.name or 'images'}: {len(self):,} images {'x'.join(map(str, self.images.shape[1:]))}, {len(self.classes)} classes"
+    def __repr__(self):
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return f"{self.name or 'images'}: {len(self):,} images {shape}, {len(self.classes)} classes"
+
     def counts(self): return self.labels.bincount(minlength=len(self.classes))
 
     def __getitem__(self, index):
@@ -51,18 +54,23 @@ class ImageSet:
 def _check_set(images, labels, classes):
     "Images and labels as an ImageSet keeps them, or a sentence on why they cannot be"
     images, labels = torch.as_tensor(images), torch.as_tensor(labels)
-    if images.ndim != 4 or images.dtype != torch.uint8: raise CourseError(f"An ImageSet keeps images as uint8 [N, C, H, W]; these are {images.dtype} {list(images.shape)}.")
-    if labels.shape != images.shape[:1]: raise CourseError(f"There are {len(images):,} images but labels of shape {list(labels.shape)}: each image needs one.")
-    if labels.is_floating_point(): raise CourseError(f"Labels are whole numbers that name a class; these are {labels.dtype}.")
+    if images.ndim != 4 or images.dtype != torch.uint8:
+        raise CourseError(f"An ImageSet keeps images as uint8 [N, C, H, W]; these are {images.dtype} {list(images.shape)}.")
+    if labels.shape != images.shape[:1]:
+        raise CourseError(f"There are {len(images):,} images but labels of shape {list(labels.shape)}: "
+            "each image needs one.")
+    if labels.is_floating_point():
+        raise CourseError(f"Labels are whole numbers that name a class; these are {labels.dtype}.")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, but there are {classes} classes: 0 to {classes-1}.")
+        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, "
+            f"but there are {classes} classes: 0 to {classes-1}.")
     return images, labels.long()
 
 # %% ../nbs/02_data.ipynb #c5fa08f6
 def digits_set(
-    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360, by other writers but for one at the border)
+    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360, nearly all by other writers)
 ):
-    "The 1,797 handwritten digits of scikit-learn, 8x8 pixels, in the order of the file, in which neighbours mostly share a writer"
+    "The 1,797 digits of scikit-learn, 8x8 pixels, in the order of the file: neighbours mostly share a writer"
     from sklearn.datasets import load_digits
     found = load_digits()
     images = torch.tensor(found.images*(255/16)).round().to(torch.uint8)[:, None]
@@ -74,7 +82,7 @@ GLYPH_FONTS = ["DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cm
 
 @functools.lru_cache(maxsize=1024)
 def _distance(character, font):
-    "Distance of each point to the character's outline, positive inside, in sides of a picture; [96, 96], covering 1.5 pictures"
+    "Distance to the character's outline, positive inside, in sides of a picture; [96, 96] over 1.5 pictures"
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
     from scipy.ndimage import distance_transform_edt
@@ -99,10 +107,11 @@ def draw_glyphs(
 ):
     "Characters as white on black pictures [N, 1, size, size] uint8"
     count = len(characters)
-    font, slant, rotation, weight, scale, x, y = (torch.as_tensor(value, dtype=torch.float32).expand(count) for value in (font, slant, rotation, weight, scale, x, y))
+    font, slant, rotation, weight, scale, x, y = (
+        torch.as_tensor(value, dtype=torch.float32).expand(count) for value in (font, slant, rotation, weight, scale, x, y))
     maps = torch.stack([_distance(character, int(f)) for character, f in zip(characters, font)])[:, None]
     cos, sin = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation))
-    rows = [(cos+slant*sin, slant*cos-sin), (sin, cos)]                  # from the picture back to the map: turned back, then sheared back
+    rows = [(cos+slant*sin, slant*cos-sin), (sin, cos)]      # from picture to map: turned back, then sheared back
     back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows], dim=1)/(1.5*scale.view(-1, 1, 1))
     grid = F.affine_grid(back, [count, 1, 2*size, 2*size], align_corners=False)
     distance = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)*scale.view(-1, 1, 1, 1)
@@ -110,8 +119,17 @@ def draw_glyphs(
     return (F.avg_pool2d(ink, 2)*255).round().to(torch.uint8)
 
 # %% ../nbs/02_data.ipynb #3159bc16
-GLYPH_RANGES = {"font": (0, len(GLYPH_FONTS)-1), "slant": (-0.25, 0.25), "rotation": (-6, 6), "weight": (-0.01, 0.05), "scale": (0.8, 1.05), "x": (-0.06, 0.06), "y": (-0.06, 0.06)}
+GLYPH_RANGES = {
+    "font": (0, len(GLYPH_FONTS)-1),
+    "slant": (-0.25, 0.25),
+    "rotation": (-6, 6),
+    "weight": (-0.01, 0.05),
+    "scale": (0.8, 1.05),
+    "x": (-0.06, 0.06),
+    "y": (-0.06, 0.06),
+}
 
+# %% ../nbs/02_data.ipynb #847d283e
 def glyph_set(
     split="train",             # "train" and "test" are drawn with different dice
     size=28,                   # pixels of a side
@@ -124,8 +142,10 @@ def glyph_set(
     _check_glyphs(count, characters, ranges)
     dice = torch.Generator().manual_seed(2*seed+(split == "test"))
     labels = (torch.arange(count)%len(characters))[torch.randperm(count, generator=dice)]
-    factors = {name: _roll(name, ranges.get(name, default), torch.rand(count, generator=dice)) for name, default in GLYPH_RANGES.items()}
-    parts = [draw_glyphs([characters[k] for k in labels[i]], size, **{name: values[i] for name, values in factors.items()}) for i in torch.arange(count).split(1000)]
+    factors = {name: _roll(name, ranges.get(name, default), torch.rand(count, generator=dice))
+               for name, default in GLYPH_RANGES.items()}
+    parts = [draw_glyphs([characters[k] for k in labels[i]], size, **{name: values[i] for name, values in factors.items()})
+             for i in torch.arange(count).split(1000)]
     return ImageSet(torch.cat(parts), labels, list(characters), "glyphs", factors=factors)
 
 # %% ../nbs/02_data.ipynb #70305bc5
@@ -135,10 +155,12 @@ def _roll(name, ends, roll):
     return (low+roll*(high-low+1)).long().clamp(max=high) if name == "font" else low+roll*(high-low)
 
 def _check_glyphs(count, characters, ranges):
-    if not isinstance(count, int) or count < 1: raise CourseError(f"count is how many glyphs to draw, from 1 on; this is {count!r}.")
+    if not isinstance(count, int) or count < 1:
+        raise CourseError(f"count is how many glyphs to draw, from 1 on; this is {count!r}.")
     if not characters or len(set(characters)) < len(characters) or not (characters.isascii() and characters.isalnum()):
         raise CourseError(f"characters should be different letters a-z, A-Z or digits; this is {characters!r}.")
-    if unknown := ranges.keys()-GLYPH_RANGES.keys(): raise CourseError(f"Glyphs have no factor {min(unknown)!r}. There are: {', '.join(GLYPH_RANGES)}.")
+    if unknown := ranges.keys()-GLYPH_RANGES.keys():
+        raise CourseError(f"Glyphs have no factor {min(unknown)!r}. There are: {', '.join(GLYPH_RANGES)}.")
 
 # %% ../nbs/02_data.ipynb #78610cb2
 def first_copy(
@@ -154,8 +176,9 @@ def split_set(
     valid=0.2,   # share of each class that is set aside
     seed=0,      # same seed, same split
 ):
-    "Two ImageSets, for training and for validation: every class in its share, and copies of an image always on one side"
-    if not 0 < valid < 1: raise CourseError(f"valid is the share to set aside, between 0 and 1; this is {valid!r}. For a fifth: valid=0.2.")
+    "Two ImageSets, for training and validation: every class in its share, equal images always on one side"
+    if not 0 < valid < 1:
+        raise CourseError(f"valid is the share to set aside, between 0 and 1; this is {valid!r}. For a fifth: valid=0.2.")
     first = first_copy(images.images)
     rank = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[first]
     chosen = torch.zeros(len(images), dtype=torch.bool)
@@ -164,7 +187,9 @@ def split_set(
         ranks = rank[mine].sort().values
         wanted = max(1, round(valid*len(ranks)))
         if len(ranks) > wanted and ranks[wanted-1] < ranks[-1]: chosen |= mine & (rank <= ranks[wanted-1])
-    if not chosen.any(): raise CourseError(f"{images!r}: too few to set a share of {valid} aside. A class needs at least two different images.")
+    if not chosen.any():
+        raise CourseError(f"{images!r}: too few to set a share of {valid} aside. "
+            "A class needs at least two different images.")
     return images[~chosen], images[chosen]
 
 # %% ../nbs/02_data.ipynb #2c5bb479
@@ -185,19 +210,19 @@ def epoch_order(
 
 # %% ../nbs/02_data.ipynb #318c7bae
 class Batches:
-    "Mini-batches of a whole set that lies on the device: iterate, or `set_epoch` first to go on where a run stopped"
+    "Mini-batches of a set that lies on the device: iterate, or `set_epoch` first to go on where a run stopped"
     def __init__(self,
-        *data,             # an ImageSet, which gives (float images in [-1, 1], labels), or tensors of equal length, which give their rows
+        *data,             # an ImageSet: gives (float images in [-1, 1], labels); or tensors of equal length: give rows
         batch_size=64,     # rows in a batch
         shuffle=True,      # a new order in every epoch
         seed=0,            # see `epoch_order`
         drop_last=False,   # leave out a last batch that is smaller
-        device=None,       # where the set shall lie; None leaves it where it is
+        device=None,       # where the set is to lie; None leaves it where it is
         transform=None,    # batch of float images → batch of float images, such as an augmentation
     ):
         self.floats, self.tensors = _as_tensors(data, device, batch_size, drop_last)
-        self.batch_size, self.shuffle, self.seed, self.drop_last, self.transform = batch_size, shuffle, seed, drop_last, transform
-        self.rows, self.epoch, self.start = len(self.tensors[0]), 0, 0
+        self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
+        self.transform, self.rows, self.epoch, self.start = transform, len(self.tensors[0]), 0, 0
 
     def __len__(self): return self.rows//self.batch_size if self.drop_last else math.ceil(self.rows/self.batch_size)
 
@@ -223,20 +248,27 @@ def _as_tensors(data, device, batch_size, drop_last):
     "Whether to convert the first tensor to floats, and the tensors on the device"
     images = len(data) == 1 and isinstance(data[0], ImageSet)
     tensors = [torch.as_tensor(rows) for rows in ([data[0].images, data[0].labels] if images else data)]
-    if not tensors or not all(rows.ndim for rows in tensors): raise CourseError("Batches needs an ImageSet, or tensors with one row for each example.")
-    if len({len(rows) for rows in tensors}) > 1: raise CourseError(f"These tensors have {' and '.join(f'{len(rows):,}' for rows in tensors)} rows; each example needs a row in all of them.")
+    if not tensors or not all(rows.ndim for rows in tensors):
+        raise CourseError("Batches needs an ImageSet, or tensors with one row for each example.")
+    if len({len(rows) for rows in tensors}) > 1:
+        lengths = " and ".join(f"{len(rows):,}" for rows in tensors)
+        raise CourseError(f"These tensors have {lengths} rows; each example needs a row in all of them.")
     _check_size(batch_size, drop_last, len(tensors[0]))
     return images, [rows.to(device) for rows in tensors]
 
 # %% ../nbs/02_data.ipynb #fcf49cf7
 def _check_size(batch_size, drop_last, rows):
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1: raise CourseError(f"batch_size is a whole number from 1 on; this is {batch_size!r}. Usual sizes are 32 to 256.")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise CourseError(f"batch_size is a whole number from 1 on; this is {batch_size!r}. Usual sizes are 32 to 256.")
     if not rows: raise CourseError("This set is empty: there is nothing to make batches of.")
-    if drop_last and batch_size > rows: raise CourseError(f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} and the set has {rows:,} rows. Choose a smaller batch, or drop_last=False.")
+    if drop_last and batch_size > rows:
+        raise CourseError(f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} "
+            f"and the set has {rows:,} rows. Choose a smaller batch, or drop_last=False.")
 
 def _check_epoch(epoch, start, batches):
     if not (isinstance(epoch, int) and isinstance(start, int) and epoch >= 0 and 0 <= start <= batches):
-        raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {batches}; these are {epoch!r} and {start!r}.")
+        raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {batches}; "
+            f"these are {epoch!r} and {start!r}.")
     return epoch, start
 
 # %% ../nbs/02_data.ipynb #106e54c1
@@ -257,14 +289,16 @@ class Text:
 
     def encode(self, text):
         "Numbers of the characters, [N] int64"
-        if unknown := set(text)-self.number.keys(): raise CourseError(f"The character {min(unknown)!r} does not occur in this text, so it has no number. Leave it out, or build a Text that contains it.")
+        if unknown := set(text)-self.number.keys():
+            raise CourseError(f"{min(unknown)!r} does not occur in this text: leave it out, or build a Text with it.")
         return torch.tensor([self.number[character] for character in text], dtype=torch.int64)
 
     def decode(self, ids): return "".join(self.vocabulary[i] for i in torch.as_tensor(ids).flatten().tolist())
 
     def split(self, valid=0.1):
         "Two Texts with the same vocabulary: the beginning, and the last share of it for validation"
-        if not 0 < valid < 1 or not 0 < round(valid*len(self)) < len(self): raise CourseError(f"valid is the share of the text to set aside, between 0 and 1; this is {valid!r}.")
+        if not 0 < valid < 1 or not 0 < round(valid*len(self)) < len(self):
+            raise CourseError(f"valid is the share of the text to set aside, between 0 and 1; this is {valid!r}.")
         parts = self.text[:-round(valid*len(self))], self.text[-round(valid*len(self)):]
         return tuple(Text(part, self.vocabulary, self.name) for part in parts)
 
@@ -272,8 +306,9 @@ class Text:
 
 # %% ../nbs/02_data.ipynb #04a9d9ad
 def _windows(ids, context, step):
-    "Pairs (inputs, targets), both [M, context]: windows that begin every `step` characters, and the same one character later; views that take no memory"
-    if len(ids) <= context: raise CourseError(f"A window of {context:,} and the character after it do not fit into a text of {len(ids):,}.")
+    "Views [M, context] (inputs, targets): windows every `step` characters, and the same one character later"
+    if len(ids) <= context:
+        raise CourseError(f"A window of {context:,} and the character after it do not fit into a text of {len(ids):,}.")
     rows = ids.unfold(0, context+1, step)
     return rows[:, :-1], rows[:, 1:]
 
@@ -288,7 +323,8 @@ def load_text(
         return Text("\n\n".join(topics[key].strip() for key in sorted(topics)), name="python")
     if name == "shakespeare": return Text(read_text(fetch("shakespeare")), name="shakespeare")
     if Path(name).is_file(): return Text(read_text(name, encoding), name=Path(name).name)
-    raise CourseError(f"There is no text {str(name)!r}.{_nearest(name, ['python', 'shakespeare'])} Choose \"python\", \"shakespeare\", or the path of a text file.")
+    raise CourseError(f"There is no text {str(name)!r}.{_nearest(name, ['python', 'shakespeare'])} "
+        "Choose \"python\", \"shakespeare\", or the path of a text file.")
 
 def _nearest(name, known):
     near = difflib.get_close_matches(str(name).lower(), known, 1)
@@ -306,10 +342,17 @@ def resize(
 
 # %% ../nbs/02_data.ipynb #b856a810
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-KNOWN_SETS = {"digits": ("train", "test", "all"), "glyphs": ("train", "test"), "mnist": ("train", "test"), "fashion": ("train", "test"), "cifar10": ("train", "test")}
+KNOWN_SETS = {
+    "digits": ("train", "test", "all"),
+    "glyphs": ("train", "test"),
+    "mnist": ("train", "test"),
+    "fashion": ("train", "test"),
+    "cifar10": ("train", "test"),
+}
 
+# %% ../nbs/02_data.ipynb #94cc56cb
 def load_images(
-    name=None,       # "digits", "glyphs", "mnist", "fashion", "cifar10", or a folder; None: the environment variable GENESIS_DATASET, or digits
+    name=None,       # "digits", "glyphs", "mnist", "fashion", "cifar10", or a folder; None: $GENESIS_DATASET, or digits
     split="train",   # "train" or "test"; digits also "all", folders also "valid"
     size=None,       # pixels of a side; None: as the set has them
     **options,       # for glyphs: count, characters, seed and the factors of `glyph_set`
@@ -318,15 +361,20 @@ def load_images(
     name = name or os.environ.get("GENESIS_DATASET") or "digits"
     _check_size_and_options(name, size, options)
     if name not in KNOWN_SETS: return _folder_set(name, split, size)
-    if split not in KNOWN_SETS[name]: raise CourseError(f"{name!r} has no part {split!r}; there is {' and '.join(KNOWN_SETS[name])}. For validation, divide the training part with split_set.")
+    if split not in KNOWN_SETS[name]:
+        raise CourseError(f"{name!r} has no part {split!r}; there is {' and '.join(KNOWN_SETS[name])}. "
+            "For validation, divide the training part with split_set.")
     if name == "glyphs": return glyph_set(split, size or 28, **options)
     found = digits_set(split) if name == "digits" else _public_set(name, split)
-    return found if size is None else ImageSet(resize(found.images, size), found.labels, found.classes, found.name, found.notes)
+    if size is None: return found
+    return ImageSet(resize(found.images, size), found.labels, found.classes, found.name, found.notes)
 
 # %% ../nbs/02_data.ipynb #f783490c
 def _check_size_and_options(name, size, options):
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096): raise CourseError(f"size is the side of an image in pixels, such as 28; this is {size!r}.")
-    if options and name != "glyphs": raise CourseError(f"{str(name)!r} has no option {min(options)!r}; only \"glyphs\" is drawn to order.")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096):
+        raise CourseError(f"size is the side of an image in pixels, such as 28; this is {size!r}.")
+    if options and name != "glyphs":
+        raise CourseError(f"{str(name)!r} has no option {min(options)!r}; only \"glyphs\" is drawn to order.")
 
 def _announce(images):
     "Say in one line what a reader should know of a set"
@@ -341,11 +389,13 @@ def _public_set(name, split):
         images, labels, notes = read_cifar10(path, split)
         return _announce(ImageSet(images, labels, CIFAR10, name, notes))
     classes = list("0123456789") if name == "mnist" else FASHION
-    return ImageSet(*read_idx_pair(fetch(f"{name}/{split}-images"), fetch(f"{name}/{split}-labels"), len(classes)), classes, name)
+    images, labels = read_idx_pair(fetch(f"{name}/{split}-images"), fetch(f"{name}/{split}-labels"), len(classes))
+    return ImageSet(images, labels, classes, name)
 
 def _folder_set(name, split, size):
     "A folder of photos"
     if not Path(name).is_dir():
-        raise CourseError(f"There is no set {str(name)!r} and no such folder.{_nearest(name, KNOWN_SETS)} Choose {', '.join(KNOWN_SETS)}, or the path of a folder of photos.")
+        raise CourseError(f"There is no set {str(name)!r} and no such folder.{_nearest(name, KNOWN_SETS)} "
+            f"Choose {', '.join(KNOWN_SETS)}, or the path of a folder of photos.")
     images, labels, classes, notes = read_photos(name, split, size)
     return _announce(ImageSet(images, labels, classes, Path(name).resolve().name, notes))

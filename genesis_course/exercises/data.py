@@ -7,16 +7,18 @@ Docs: https://genesis-course.github.io/genesis-course/answers/data.html.md"""
 # %% auto #0
 __all__ = ['counting', 'standardising', 'back_to_bytes', 'epochs', 'next_characters', 'channels', 'first_batch', 'relatives',
            'class_counts', 'counts_without_absent', 'counts_up_to_largest', 'counts_as_shares', 'observe_counts',
-           'standardise', 'standardise_each', 'standardise_together', 'standardise_by_variance', 'only_centred',
-           'observe_standardise', 'to_bytes', 'bytes_cut_off', 'bytes_wrapped', 'bytes_from_unit_range',
-           'bytes_as_floats', 'observe_bytes', 'epoch_batches', 'batches_with_replacement', 'batches_without_the_rest',
-           'batches_always_alike', 'batches_never_alike', 'batches_unshuffled', 'observe_epochs',
-           'next_character_pairs', 'pairs_not_shifted', 'pairs_last_only', 'pairs_backwards', 'pairs_side_by_side',
-           'observe_pairs', 'normalise_grey', 'normalise_with_three_statistics', 'normalise_first_of_three',
-           'normalise_not_at_all', 'observe_normalise', 'judge_normalise', 'loop_over_all', 'loop_first_only',
-           'loop_one_at_random', 'loop_without_the_rest', 'loop_all_at_once', 'loop_one_epoch', 'loop_mixed_up',
-           'observe_loop', 'prepare', 'augment_then_split', 'augment_both', 'train_on_everything', 'forget_to_augment',
-           'parts_exchanged', 'observe_prepare']
+           'standardise', 'standardise_each', 'standardise_together', 'standardise_each_pixel',
+           'standardise_by_validation', 'standardise_train_only', 'standardise_by_variance', 'only_centred',
+           'observe_standardise', 'to_bytes', 'bytes_cut_off', 'bytes_rounded_up', 'bytes_stretched', 'bytes_wrapped',
+           'bytes_from_unit_range', 'bytes_as_floats', 'observe_bytes', 'epoch_batches', 'batches_with_replacement',
+           'batches_without_the_rest', 'batches_always_alike', 'batches_never_alike', 'batches_unshuffled',
+           'observe_epochs', 'next_character_pairs', 'pairs_not_shifted', 'pairs_last_only', 'pairs_backwards',
+           'pairs_side_by_side', 'observe_pairs', 'normalise_grey', 'normalise_with_three_statistics',
+           'normalise_first_of_three', 'normalise_not_at_all', 'normalise_each_picture', 'observe_normalise',
+           'judge_normalise', 'loop_over_all', 'loop_first_only', 'loop_one_at_random', 'loop_a_batch_an_epoch',
+           'loop_without_the_rest', 'loop_all_at_once', 'loop_one_epoch', 'loop_mixed_up', 'observe_loop', 'prepare',
+           'augment_then_split', 'augment_both', 'train_on_everything', 'forget_to_augment', 'parts_exchanged',
+           'observe_prepare']
 
 # %% ../../nbs/answers/02_data.ipynb #f8355775
 import torch
@@ -39,14 +41,21 @@ def counts_as_shares(labels, classes):
 
 # %% ../../nbs/answers/02_data.ipynb #ba13765f
 def observe_counts(answer):
-    return {"labels 0, 2, 2, 0, 2 of 4 classes": answer(torch.tensor([0, 2, 2, 0, 2]), 4), "labels 1, 1 of 2 classes": answer(torch.tensor([1, 1]), 2)}
+    return {"labels 0, 2, 2, 0, 2 of 4 classes": answer(torch.tensor([0, 2, 2, 0, 2]), 4),
+            "labels 1, 1 of 2 classes": answer(torch.tensor([1, 1]), 2)}
 
 # %% ../../nbs/answers/02_data.ipynb #59880e5a
 counting = Exercise("data.1", "Count the images of each class", solution=class_counts, observe=observe_counts,
-    wrong=[(counts_without_absent, "Classes that do not occur are missing, so the numbers after them belong to another class than their position says."),
-           (counts_up_to_largest, "It stops at the largest label that occurs. Classes after it deserve their zero: `bincount` takes a `minlength`."),
+    wrong=[(counts_without_absent,
+            "Classes that do not occur are missing, so the numbers after them belong to another class than "
+            "their position says."),
+           (counts_up_to_largest,
+            "It stops at the largest label that occurs. Classes after it deserve their zero: "
+            "`bincount` takes a `minlength`."),
            (counts_as_shares, "These are shares of the whole. Asked for were counts.")],
-    hints=["One tensor method counts how often each whole number occurs.", "It is `labels.bincount()`. Which classes does it leave out?", "Give it `minlength=classes`."],
+    hints=["One tensor method counts how often each whole number occurs.",
+           "It is `labels.bincount()`. Which classes does it leave out?",
+           "Give it `minlength=classes`."],
     insight="A class without a single image is worth finding before training, not after.")
 
 # %% ../../nbs/answers/02_data.ipynb #767d542c
@@ -63,6 +72,18 @@ def standardise_together(train, valid):
     both = torch.cat([train, valid]).float()
     return tuple((x.float()-both.mean())/both.std() for x in (train, valid))
 
+def standardise_each_pixel(train, valid):
+    train, valid = train.float(), valid.float()
+    mean, std = train.mean(dim=0), train.std(dim=0)
+    return (train-mean)/std, (valid-mean)/std
+
+def standardise_by_validation(train, valid):
+    train, valid = train.float(), valid.float()
+    return (train-valid.mean())/valid.std(), (valid-valid.mean())/valid.std()
+
+def standardise_train_only(train, valid):
+    return (train.float()-train.float().mean())/train.float().std(), valid.float()
+
 def standardise_by_variance(train, valid):
     return tuple((x.float()-train.float().mean())/train.float().var() for x in (train, valid))
 
@@ -72,18 +93,35 @@ def only_centred(train, valid):
 # %% ../../nbs/answers/02_data.ipynb #c91c0347
 def observe_standardise(answer):
     dice = torch.Generator().manual_seed(0)
-    train = torch.randint(0, 200, (6, 1, 4, 4), generator=dice, dtype=torch.uint8)
+    train = torch.randint(0, 200, (60, 1, 4, 4), generator=dice, dtype=torch.uint8)
     valid = torch.randint(100, 256, (3, 1, 4, 4), generator=dice, dtype=torch.uint8)
     a, b = answer(train, valid)
     return {"the training part": a, "the validation part": b}
 
 # %% ../../nbs/answers/02_data.ipynb #08f53125
-standardising = Exercise("data.2", "Standardise without a leak", solution=standardise, observe=observe_standardise, tolerance=1e-3,
-    wrong=[(standardise_each, "Each part is scaled by its own statistics. If the validation images are brighter, the network must see that they are: use the training statistics for both."),
-           (standardise_together, "The validation part took part in the statistics: a small leak. Compute mean and spread from `train` alone."),
-           (standardise_by_variance, "Divide by the standard deviation, not by the variance: the variance is in squared units."),
-           (only_centred, "It is centred, but not scaled: divide by the standard deviation of the training part.")],
-    hints=["Bytes must become floats first: `train.float()`.", "One mean and one standard deviation, over all pixels of `train`.", "Return `(train-mean)/std, (valid-mean)/std`."],
+standardising = Exercise("data.2", "Standardise without a leak",
+    solution=standardise, observe=observe_standardise, tolerance=0.01,
+    wrong=[(standardise_each,
+            "Each part is scaled by its own statistics. If the validation images are brighter, "
+            "the network must see that they are: use the training statistics for both."),
+           (standardise_together,
+            "The validation part took part in the statistics: a small leak. "
+            "Compute mean and spread from `train` alone."),
+           (standardise_each_pixel,
+            "Each pixel got a mean and a spread of its own. Asked for is one pair of numbers, over all pixels: "
+            "leave `dim` out."),
+           (standardise_by_validation,
+            "These are the statistics of the validation part. They must come from `train`."),
+           (standardise_train_only,
+            "The validation part is not scaled. It goes through the same subtraction and division, "
+            "with the numbers of `train`."),
+           (standardise_by_variance,
+            "Divide by the standard deviation, not by the variance: the variance is in squared units."),
+           (only_centred,
+            "It is centred, but not scaled: divide by the standard deviation of the training part.")],
+    hints=["Bytes must become floats first: `train.float()`.",
+           "One mean and one standard deviation, over all pixels of `train`.",
+           "Return `(train-mean)/std, (valid-mean)/std`."],
     insight="The validation part does not come out with mean 0 and spread 1. That is as it should be.")
 
 # %% ../../nbs/answers/02_data.ipynb #d3c62306
@@ -93,6 +131,12 @@ def to_bytes(x):
 # %% ../../nbs/answers/02_data.ipynb #d7c2ef35
 def bytes_cut_off(x):
     return ((x+1)*127.5).clamp(0, 255).to(torch.uint8)
+
+def bytes_rounded_up(x):
+    return ((x+1)*127.5).ceil().clamp(0, 255).to(torch.uint8)
+
+def bytes_stretched(x):
+    return ((x-x.min())/(x.max()-x.min())*255).round().to(torch.uint8)
 
 def bytes_wrapped(x):
     return (((x+1)*127.5).round().to(torch.int64)%256).to(torch.uint8)
@@ -105,15 +149,27 @@ def bytes_as_floats(x):
 
 # %% ../../nbs/answers/02_data.ipynb #3aef87d1
 def observe_bytes(answer):
-    return {"-1, 0, 1": answer(torch.tensor([-1., 0., 1.])), "all 256 levels": answer(torch.arange(256)/127.5-1), "-1.3 and 1.02": answer(torch.tensor([-1.3, 1.02]))}
+    return {"-1, 0, 1": answer(torch.tensor([-1., 0., 1.])),
+            "all 256 levels": answer(torch.arange(256)/127.5-1),
+            "-1.3 and 1.02": answer(torch.tensor([-1.3, 1.02])),
+            "-0.5 and 0.1": answer(torch.tensor([-0.5, 0.1]))}
 
 # %% ../../nbs/answers/02_data.ipynb #4079af52
 back_to_bytes = Exercise("data.3", "From [-1, 1] to bytes", solution=to_bytes, observe=observe_bytes,
-    wrong=[(bytes_cut_off, "Converting to uint8 cuts the fraction off, so some levels come back one too dark. Round first."),
-           (bytes_wrapped, "Values outside [-1, 1] wrap around: 1.02 becomes nearly black. Clamp before you convert."),
-           (bytes_from_unit_range, "That is the way back from [0, 1]. Here black is -1, so everything below 0 is lost."),
+    wrong=[(bytes_cut_off,
+            "Converting to uint8 cuts the fraction off, so some levels come back one too dark. Round first."),
+           (bytes_rounded_up, "Always rounding up makes many levels one too bright. Round to the nearest."),
+           (bytes_stretched,
+            "The darkest value becomes 0 and the brightest 255, whatever they were: "
+            "a grey picture turns black and white. -1 and 1 are the fixed ends."),
+           (bytes_wrapped,
+            "Values outside [-1, 1] wrap around: 1.02 becomes nearly black. Clamp before you convert."),
+           (bytes_from_unit_range,
+            "That is the way back from [0, 1]. Here black is -1, so everything below 0 is lost."),
            (bytes_as_floats, "The values are right, but they are still floats: convert to `torch.uint8`.")],
-    hints=["-1 should become 0, and 1 should become 255: which multiplication and addition do that?", "After `(x+1)*127.5`, think of fractions and of values that overshoot.", "`round`, then `clamp(0, 255)`, then `to(torch.uint8)`."],
+    hints=["-1 should become 0, and 1 should become 255: which multiplication and addition do that?",
+           "After `(x+1)*127.5`, think of fractions and of values that overshoot.",
+           "`round`, then `clamp(0, 255)`, then `to(torch.uint8)`."],
     insight="All 256 levels survive the way there and back. It is worth having a test for that.")
 
 # %% ../../nbs/answers/02_data.ipynb #f41f810b
@@ -142,18 +198,28 @@ def batches_unshuffled(rows, batch_size, seed, epoch):
 def observe_epochs(answer):
     first, again, second, other = (answer(50, 8, seed, epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0)))
     rows = [torch.cat(list(batches)) for batches in (first, again, second, other)]
-    return {"the sizes of the batches of 50 rows": [len(batch) for batch in first], "all rows of an epoch, sorted": rows[0].sort().values,
-            "whether an epoch can be repeated": torch.equal(rows[0], rows[1]), "whether the next epoch has another order": not torch.equal(rows[0], rows[2]),
-            "whether another seed has another order": not torch.equal(rows[0], rows[3]), "whether the rows are shuffled": not torch.equal(rows[0], torch.arange(len(rows[0])))}
+    return {"the sizes of the batches of 50 rows": [len(batch) for batch in first],
+            "all rows of an epoch, sorted": rows[0].sort().values,
+            "whether an epoch can be repeated": torch.equal(rows[0], rows[1]),
+            "whether the next epoch has another order": not torch.equal(rows[0], rows[2]),
+            "whether another seed has another order": not torch.equal(rows[0], rows[3]),
+            "whether the rows are shuffled": not torch.equal(rows[0], torch.arange(len(rows[0])))}
 
 # %% ../../nbs/answers/02_data.ipynb #614b0841
 epochs = Exercise("data.4", "The order of an epoch", solution=epoch_batches, observe=observe_epochs,
-    wrong=[(batches_with_replacement, "Some rows occur twice and others not at all: `randint` draws with replacement. A permutation does not."),
-           (batches_without_the_rest, "The last two rows are missing: 50 is not a multiple of 8. Keep the smaller last batch."),
-           (batches_always_alike, "Every epoch has the same order. Let the number of the epoch take part in the seed."),
-           (batches_never_alike, "The order of an epoch cannot be repeated: it depends on how many random numbers were drawn before. Give `randperm` a generator with a seed of its own."),
-           (batches_unshuffled, "The rows are in their old order, and neighbours in a file are often alike. Shuffle them.")],
-    hints=["`torch.randperm(rows, generator=…)` is a shuffled order; `split` cuts a tensor into pieces.", "Make a `torch.Generator()` and seed it with a number made from seed and epoch.",
+    wrong=[(batches_with_replacement,
+            "Some rows occur twice and others not at all: `randint` draws with replacement. A permutation does not."),
+           (batches_without_the_rest,
+            "The last two rows are missing: 50 is not a multiple of 8. Keep the smaller last batch."),
+           (batches_always_alike,
+            "Every epoch has the same order. Let the number of the epoch take part in the seed."),
+           (batches_never_alike,
+            "The order of an epoch cannot be repeated: it depends on how many random numbers were drawn before. "
+            "Give `randperm` a generator with a seed of its own."),
+           (batches_unshuffled,
+            "The rows are in their old order, and neighbours in a file are often alike. Shuffle them.")],
+    hints=["`torch.randperm(rows, generator=…)` is a shuffled order; `split` cuts a tensor into pieces.",
+           "Make a `torch.Generator()` and seed it with a number made from seed and epoch.",
            "`torch.randperm(rows, generator=torch.Generator().manual_seed(1000*seed+epoch)).split(batch_size)`."],
     insight="Because nothing but seed and epoch decides the order, a run can be resumed anywhere.")
 
@@ -182,15 +248,25 @@ def pairs_side_by_side(ids, context):
 # %% ../../nbs/answers/02_data.ipynb #3096b078
 def observe_pairs(answer):
     inputs, targets = answer(torch.tensor([3, 1, 4, 1, 5, 9, 2, 6]), 3)
-    return {"the inputs of 3 1 4 1 5 9 2 6 with context 3": inputs, "the targets of 3 1 4 1 5 9 2 6 with context 3": targets}
+    return {"the inputs of 3 1 4 1 5 9 2 6 with context 3": inputs,
+            "the targets of 3 1 4 1 5 9 2 6 with context 3": targets}
 
 # %% ../../nbs/answers/02_data.ipynb #57878fd0
-next_characters = Exercise("data.5", "Examples for a language model", solution=next_character_pairs, observe=observe_pairs,
-    wrong=[(pairs_not_shifted, "The targets are the inputs. A model will learn to copy within minutes, with a loss of zero, and write nothing."),
-           (pairs_last_only, "Only the last character is a target. Every position has a next character, so each window can teach `context` times."),
+next_characters = Exercise("data.5", "Examples for a language model",
+    solution=next_character_pairs, observe=observe_pairs,
+    wrong=[(pairs_not_shifted,
+            "The targets are the inputs. A model will learn to copy within minutes, with a loss of zero, "
+            "and write nothing."),
+           (pairs_last_only,
+            "Only the last character is a target. Every position has a next character, "
+            "so each window can teach `context` times."),
            (pairs_backwards, "Inputs and targets are exchanged: this model predicts the previous character."),
-           (pairs_side_by_side, "These windows do not overlap, so most of the possible examples are missing: start one at every position.")],
-    hints=["Cut windows that are one longer than the context.", "`ids.unfold(0, size, step)` gives all windows as rows.", "With `windows = ids.unfold(0, context+1, 1)`, the inputs are all columns but the last."],
+           (pairs_side_by_side,
+            "These windows do not overlap, so most of the possible examples are missing: "
+            "start one at every position.")],
+    hints=["Cut windows that are one longer than the context.",
+           "`ids.unfold(0, size, step)` gives all windows as rows.",
+           "With `windows = ids.unfold(0, context+1, 1)`, the inputs are all columns but the last."],
     insight="One window of length T holds T examples: predict the 2nd character from 1, the 3rd from 2, and so on.")
 
 # %% ../../nbs/answers/02_data.ipynb #86310486
@@ -209,6 +285,9 @@ def normalise_first_of_three(x):
 def normalise_not_at_all(x):
     return x
 
+def normalise_each_picture(x):
+    return (x-x.mean(dim=(1, 2, 3), keepdim=True))/x.std(dim=(1, 2, 3), keepdim=True)
+
 # %% ../../nbs/answers/02_data.ipynb #cfe07244
 def _grey_digits():
     dice = torch.Generator().manual_seed(0)
@@ -218,20 +297,39 @@ def observe_normalise(answer):
     return {"16 grey pictures": answer(_grey_digits())}
 
 # %% ../../nbs/answers/02_data.ipynb #a8674a68
+_EACH_ITS_OWN = "Each picture got its own numbers; use one pair for all."
+_CHANGED = ("The pictures themselves have changed. "
+            "Subtract one number and divide by one positive number, the same for all pixels.")
+
+def _alike(x, y):
+    "Whether y is x, moved and stretched"
+    return torch.corrcoef(torch.stack([x.flatten(), y.flatten()]))[0, 1] > 0.9999
+
 def judge_normalise(seen):
-    y, x = seen["16 grey pictures"].double().flatten(), _grey_digits().double().flatten()
-    together = torch.corrcoef(torch.stack([x, y]))[0, 1]
-    if not together > 0.99: return "The pictures themselves have changed. Subtract one number and divide by one positive number, the same for all pixels."
-    if not (abs(y.mean()) < 0.7 and 0.4 < y.std() < 1.6): return f"Shape and pictures are right, but mean {y.mean():.2f} and spread {y.std():.2f} are not near 0 and 1. Use the mean and spread of grey digits, or map [0, 1] to [-1, 1]."
+    y, x = seen["16 grey pictures"].double(), _grey_digits().double()
+    if not _alike(x, y):
+        return _EACH_ITS_OWN if all(map(_alike, x, y)) else _CHANGED
+    if not (abs(y.mean()) < 0.7 and 0.4 < y.std() < 1.6):
+        return (f"Shape and pictures are right, but mean {y.mean():.2f} and spread {y.std():.2f} "
+                "are not near 0 and 1. Use the mean and spread of grey digits, or map [0, 1] to [-1, 1].")
 
 # %% ../../nbs/answers/02_data.ipynb #4fb2fd39
-channels = Exercise("clinic.6", "One channel becomes three", solution=normalise_grey, observe=observe_normalise, judge=judge_normalise,
-    symptom="A grey batch [B, 1, H, W] has three channels after normalising; a first layer complains about channels, or trains on nonsense.",
-    wrong=[(normalise_with_three_statistics, "Three means, three spreads: broadcasting makes three channels of one. Grey pictures need one number of each."),
-           (normalise_first_of_three, "The axis of the channels is gone: [B, H, W]. And these are still the statistics of red in colour photos."),
+channels = Exercise("clinic.6", "One channel becomes three",
+    solution=normalise_grey, observe=observe_normalise, judge=judge_normalise,
+    symptom="A grey batch [B, 1, H, W] has three channels after normalising; a first layer complains about "
+            "channels, or trains on nonsense.",
+    wrong=[(normalise_with_three_statistics,
+            "Three means, three spreads: broadcasting makes three channels of one. "
+            "Grey pictures need one number of each."),
+           (normalise_first_of_three,
+            "The axis of the channels is gone: [B, H, W]. And these are still the statistics of red in colour photos."),
+           (normalise_each_picture, _EACH_ITS_OWN),
            (normalise_not_at_all, "One channel it is, but the pixels are still in [0, 1], all positive.")],
-    hints=["How many means does a picture with one channel have?", "Two plain numbers are enough; the digits' own mean is about 0.3, their spread 0.38.", "`x*2-1` is also a good answer."],
-    insight="Print shape, mean and spread after each step of a pipeline once. It takes a minute and finds this case every time.")
+    hints=["How many means does a picture with one channel have?",
+           "Two plain numbers are enough; the digits' own mean is about 0.3, their spread 0.38.",
+           "`x*2-1` is also a good answer."],
+    insight="Print shape, mean and spread after each step of a pipeline once. "
+            "It takes a minute and finds this case every time.")
 
 # %% ../../nbs/answers/02_data.ipynb #fa281c59
 def loop_over_all(step, x, y, epochs, batch_size):
@@ -249,6 +347,11 @@ def loop_one_at_random(step, x, y, epochs, batch_size):
         rows = torch.randperm(len(x))[:batch_size]
         step(x[rows], y[rows])
 
+def loop_a_batch_an_epoch(step, x, y, epochs, batch_size):
+    for epoch in range(epochs):
+        rows = slice(epoch*batch_size, (epoch+1)*batch_size)
+        step(x[rows], y[rows])
+
 def loop_without_the_rest(step, x, y, epochs, batch_size):
     for epoch in range(epochs):
         for start in range(0, len(x)-batch_size+1, batch_size):
@@ -262,7 +365,8 @@ def loop_one_epoch(step, x, y, epochs, batch_size):
 
 def loop_mixed_up(step, x, y, epochs, batch_size):
     for epoch in range(epochs):
-        for a, b in zip(torch.arange(len(x)).split(batch_size), torch.arange(len(x)).flip(0).split(batch_size)): step(x[a], y[b])
+        rows = torch.arange(len(x))
+        for a, b in zip(rows.split(batch_size), rows.flip(0).split(batch_size)): step(x[a], y[b])
 
 # %% ../../nbs/answers/02_data.ipynb #0d0d2c14
 def observe_loop(answer):
@@ -272,20 +376,32 @@ def observe_loop(answer):
         sizes.append(len(yb))
         together.append(torch.equal(xb[:, 0].long(), yb.long()))
     rows = torch.arange(22)
-    answer(step, rows.float()[:, None], rows, 3, 8)
+    answer(step, rows.float()[:, None], rows, 2, 8)
     if not sizes: return None
-    return {"how often each of 22 rows was used in 3 epochs": used, "whether no batch is larger than batch_size": max(sizes) <= 8, "whether each x comes with its own y": all(together)}
+    return {"how often each of 22 rows was used in 2 epochs": used,
+            "whether no batch is larger than batch_size": max(sizes) <= 8,
+            "whether each x comes with its own y": all(together)}
 
 # %% ../../nbs/answers/02_data.ipynb #4c8625df
 first_batch = Exercise("clinic.27", "Always the first batch", solution=loop_over_all, observe=observe_loop,
     symptom="Training loss falls to zero, and accuracy on the rest of the training set stays far behind.",
     wrong=[(loop_first_only, "Only the first batch is ever used: an inner loop over all rows is missing."),
-           (loop_one_at_random, "One random batch in each epoch is better than always the same, but an epoch means that every row was used."),
-           (loop_without_the_rest, "The rows after the last full batch are never used. A slice that is too long is no error: let the range go up to `len(x)`."),
-           (loop_all_at_once, "Every row is used, but all in one batch: one step an epoch, where there could be many."),
+           (loop_one_at_random,
+            "One random batch in each epoch is better than always the same, "
+            "but an epoch means that every row was used."),
+           (loop_a_batch_an_epoch, "The number of the epoch picks the batch: each epoch needs all batches."),
+           (loop_without_the_rest,
+            "The rows after the last full batch are never used. "
+            "A slice that is too long is no error: let the range go up to `len(x)`."),
+           (loop_all_at_once,
+            "Every row is used, but all in one batch: one step an epoch, where there could be many."),
            (loop_one_epoch, "That is one epoch. Repeat it `epochs` times."),
-           (loop_mixed_up, "Pictures and labels are cut in different orders, so they no longer belong together. Use the same rows for both.")],
-    hints=["An epoch needs a loop of its own inside the loop over epochs.", "`torch.randperm(len(x)).split(batch_size)` gives the rows of each batch.", "Inside it, call `step(x[rows], y[rows])`."],
+           (loop_mixed_up,
+            "Pictures and labels are cut in different orders, so they no longer belong together. "
+            "Use the same rows for both.")],
+    hints=["An epoch needs a loop of its own inside the loop over epochs.",
+           "`torch.randperm(len(x)).split(batch_size)` gives the rows of each batch.",
+           "Inside it, call `step(x[rows], y[rows])`."],
     insight="Counting how often each row is used takes three lines, and proves a data pipeline right.")
 
 # %% ../../nbs/answers/02_data.ipynb #d8c1a685
@@ -326,16 +442,27 @@ def _marked_copies(images):
 def observe_prepare(answer):
     train, valid = answer(_numbered(), _marked_copies)
     known, asked = (set(part.images[:, 0, 0, 0].tolist()) for part in (train, valid))
-    return {"pictures with a relative on both sides": len(known & asked), "pictures that are on neither side": 40-len(known | asked), "augmented validation pictures": int((valid.images[:, 0, 1, 1] == 255).sum()),
-            "whether training pictures are augmented": bool((train.images[:, 0, 1, 1] == 255).any()), "whether the larger part is for training": len(train) > len(valid)}
+    return {"pictures with a relative on both sides": len(known & asked),
+            "pictures that are on neither side": 40-len(known | asked),
+            "augmented validation pictures": int((valid.images[:, 0, 1, 1] == 255).sum()),
+            "whether training pictures are augmented": bool((train.images[:, 0, 1, 1] == 255).any()),
+            "whether the larger part is for training": len(train) > len(valid)}
 
 # %% ../../nbs/answers/02_data.ipynb #e1671aea
 relatives = Exercise("clinic.39", "Augmented, then split", solution=prepare, observe=observe_prepare,
     symptom="Validation accuracy is excellent, even with shuffled labels; on new data it is not.",
-    wrong=[(augment_then_split, "Copies of one picture are on both sides: the split came after the copies. Exchange the two steps."),
-           (augment_both, "No leak any more, but the validation part is augmented too: you would measure on pictures that nobody will ever send you."),
-           (train_on_everything, "The validation pictures are all in the training part as well. Augment only what `split_set` gives for training."),
+    wrong=[(augment_then_split,
+            "Copies of one picture are on both sides: the split came after the copies. Exchange the two steps."),
+           (augment_both,
+            "No leak any more, but the validation part is augmented too: "
+            "you would measure on pictures that nobody will ever send you."),
+           (train_on_everything,
+            "The validation pictures are all in the training part as well. "
+            "Augment only what `split_set` gives for training."),
            (forget_to_augment, "No leak, and no augmentation either: the training part should have its copies."),
            (parts_exchanged, "The parts are exchanged: training first, validation second.")],
-    hints=["Which step must come first, so that relatives stay together?", "`split_set` gives training and validation; only one of them is augmented.", "`train, valid = split_set(images)`, then return `augment(train), valid`."],
-    insight="Split first, by the thing that makes pictures relatives: the original, the writer, the patient, the day. Everything else comes after.")
+    hints=["Which step must come first, so that relatives stay together?",
+           "`split_set` gives training and validation; only one of them is augmented.",
+           "`train, valid = split_set(images)`, then return `augment(train), valid`."],
+    insight="Split first, by the thing that makes pictures relatives: "
+            "the original, the writer, the patient, the day. Everything else comes after.")
