@@ -8,11 +8,13 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/support.html.md"
 __all__ = ['CourseError', 'home', 'data_folder', 'explain_os_error', 'write_atomically', 'in_notebook', 'import_torchvision']
 
 # %% ../nbs/backstage/00_support.ipynb #089d2d22
+import contextlib
 import errno
 import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 # %% ../nbs/backstage/00_support.ipynb #228a25cc
@@ -57,6 +59,7 @@ def write_atomically(
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -68,6 +71,12 @@ def write_atomically(
         if isinstance(error, OSError): raise explain_os_error(error, path) from error
         raise
     return path
+
+# %% ../nbs/backstage/00_support.ipynb #e95756cf
+def _sweep(path):
+    for left in path.parent.glob(f".{path.name}.????????"):
+        with contextlib.suppress(OSError):
+            if time.time()-left.stat().st_mtime > 3600: left.unlink()
 
 # %% ../nbs/backstage/00_support.ipynb #7b763213
 def in_notebook():
