@@ -77,6 +77,15 @@ def test_every_figure_says_what_one_sees(path):
         for alt, _ in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", source(cell)): assert len(alt) > 10, f"a picture without alt text: {source(cell)[:60]}"
 
 
+@named
+def test_imports_have_cells_of_their_own(path):
+    "The site's build runs cells with imports by themselves; mixed with other code they would fail there"
+    for number, cell in enumerate(cells(path, "code")):
+        lines = [line for line in source(cell).splitlines() if line.strip() and not line.startswith("#")]
+        imports = [line for line in lines if re.match(r"(import|from) ", line)]
+        if imports and "google.colab" not in source(cell): assert not [line for line in lines if not re.match(r"(import|from) |\s|\)", line)], f"code cell {number} mixes imports with other code"
+
+
 def anchors(path):
     heads = [line.lstrip("# ").strip() for cell in cells(path, "markdown") for line in source(cell).splitlines() if re.match(r"#{1,4} ", line)]
     return {re.sub(r"\s+", "-", re.sub(r"[^\w\s.-]", "", head.lower())).strip("-") for head in heads}
