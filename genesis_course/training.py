@@ -138,7 +138,7 @@ class Player:
     "A module that lowers its own loss with its own optimiser"
     def __init__(self,
         module,                       # the network
-        loss,                         # function of (module, batch): a scalar tensor, or a dict with "loss" and other numbers to keep
+        loss,                         # function of (module, batch): a scalar tensor, or a dict of "loss" and numbers to log
         optimizer=torch.optim.Adam,   # an optimiser class, or any function of (parameters, lr=…)
         lr=1e-3,                      # learning rate
         name="model",                 # how curves and messages call it
@@ -164,9 +164,11 @@ class Player:
 
 # %% ../nbs/03_training.ipynb #fff5bd85
 def _check_module(module, name):
-    if not isinstance(module, torch.nn.Module): raise CourseError(f"The player {name!r} needs a torch.nn.Module, but it was given {module!r:.80}.")
+    if not isinstance(module, torch.nn.Module):
+        raise CourseError(f"The player {name!r} needs a torch.nn.Module, but it was given {module!r:.80}.")
     if not any(parameter.requires_grad for parameter in module.parameters()):
-        raise CourseError(f"The player {name!r} has nothing to learn: no parameter of its module requires a gradient. Unfreeze some of them with requires_grad_(True).")
+        raise CourseError(f"The player {name!r} has nothing to learn: no parameter of its module requires a gradient. "
+                          "Unfreeze some of them with requires_grad_(True).")
 
 def _place(
     player,         # a `Player`
@@ -181,7 +183,9 @@ def _place(
     if fabric:
         player.network, player.stepper = fabric.setup(player.module, player.optimizer)
         player.backward = fabric.backward
-        player.clip_gradients = lambda longest: fabric.clip_gradients(player.network, player.stepper, max_norm=longest, error_if_nonfinite=False)
+        settings = dict(error_if_nonfinite=False)      # 16-bit precision skips such a step by itself
+        player.clip_gradients = lambda longest: fabric.clip_gradients(
+            player.network, player.stepper, max_norm=longest, **settings)
 
 # %% ../nbs/03_training.ipynb #21df1dc5
 def _set_learning_rate(
@@ -191,18 +195,20 @@ def _set_learning_rate(
     "Set the learning rate that the player's schedule gives for this moment"
     factor = player.schedule(t)
     if isinstance(factor, bool) or not isinstance(factor, numbers.Real) or not 0 <= factor < math.inf:
-        raise CourseError(f"The schedule of player {player.name!r} must return a factor of 0 or more, but at progress {t:.3g} it returned {factor!r}.")
+        raise CourseError(f"The schedule of player {player.name!r} must return a factor of 0 or more, "
+                          f"but at progress {t:.3g} it returned {factor!r}.")
     for group, lr in zip(player.optimizer.param_groups, player.base_lrs): group["lr"] = lr*factor
 
 # %% ../nbs/03_training.ipynb #4958eebb
 def move(
     batch,    # a tensor, or tuples, lists and dicts of them
-    device,   # where it shall be
+    device,   # where it is to be
 ):
     "The batch on a device; what is not a tensor stays as it is"
     if isinstance(batch, torch.Tensor): return batch.to(device, non_blocking=True)
     if isinstance(batch, dict): return {key: move(value, device) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields"): return type(batch)([move(value, device) for value in batch])
+    if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields"):
+        return type(batch)([move(value, device) for value in batch])
     return batch
 
 def _has_nan(batch):
@@ -219,7 +225,8 @@ def _loss_of(
     try: result = player.loss(player.network, batch)
     except RuntimeError as error:
         if "same device" not in str(error): raise
-        raise CourseError(f"The loss of player {player.name!r} mixes tensors of several devices ({error}). Create every tensor on the device of the batch, as in torch.randn(8, device=x.device).") from error
+        raise CourseError(f"The loss of player {player.name!r} mixes tensors of several devices ({error}). "
+                          "Create every tensor on the batch's device, as in torch.randn(8, device=x.device).") from error
     others = {}
     if isinstance(result, dict):
         others = dict(result)
@@ -230,10 +237,12 @@ def _loss_of(
 def _not_a_loss(player, result):
     start = f"The loss of player {player.name!r} must be a tensor of one number, but"
     if result is None: return f'{start} its function returned None. Is the return missing (or the key "loss" of its dict)?'
-    if not isinstance(result, torch.Tensor): return f"{start} its function returned {result!r:.60}. Return the tensor itself, without .item() or float()."
+    if not isinstance(result, torch.Tensor):
+        return f"{start} its function returned {result!r:.60}. Return the tensor itself, without .item() or float()."
     if result.ndim: return f"{start} its shape is {list(result.shape)}. Take the mean over it: .mean()."
-    return (f"The loss of player {player.name!r} is cut off from the parameters, so there is nothing to learn from: look for .detach(), .data, no_grad, argmax or a new "
-            "tensor between the network and the loss, and for frozen parameters.")
+    return (f"The loss of player {player.name!r} is cut off from the parameters, so there is nothing to learn from: "
+            "look for .detach(), .data, no_grad, argmax or a new tensor between the network and the loss, "
+            "and for frozen parameters.")
 
 # %% ../nbs/03_training.ipynb #22272531
 class Callback:
@@ -253,7 +262,7 @@ class Run:
         self.players, self.device = players, device
         self.callbacks = _check_callbacks(callbacks)
         self.step = self.epoch = self.position = 0              # steps and epochs done, batches done in this epoch
-        self.first_step = self.first_epoch = self.total = 0     # where this fit began, and how many steps it will make (0: unknown)
+        self.first_step = self.first_epoch = self.total = 0     # where this fit began, and its number of steps (0: unknown)
         self.interrupted, self.resumed, self.stopped = False, False, None
         self.curves, self.pending, self.batches, self.epoch_dice = {}, [], (), None
 
@@ -263,21 +272,16 @@ class Run:
         _settle(self)
         return self.curves
 
-    def log(self,
-        name,    # of the curve
-        value,   # a number
-    ):
-        "Remember a number at the present step"
+    def log(self, name, value):
+        "Remember a number at the present step of the curve with this name"
         self.curves.setdefault(name, []).append((self.step, float(value)))
 
     def stop(self, reason):
         "End `fit` after this step; the reason is a sentence"
         self.stopped = reason
 
-    def tell(self,
-        event,   # "before_fit", "after_step", "after_epoch" or "after_fit"
-    ):
-        "Call the callbacks that have something to do at this event"
+    def tell(self, event):
+        "Call the method of every callback that is named like the event"
         for callback in self.callbacks if event != "after_fit" else self.callbacks[::-1]: getattr(callback, event)(self)
 
 # %% ../nbs/03_training.ipynb #1d55c802
@@ -290,13 +294,18 @@ def _note(
     loss,     # scalar tensor
     others,   # {name: number} to log beside it
 ):
-    "Keep the numbers of this turn; a loss that is not finite stops training: on the CPU at once, on an accelerator within 50 steps"
+    "Keep the numbers of this turn; a loss that is not finite ends training: on the CPU at once, elsewhere within 50 steps"
+    step, epoch = run.step+1, run.epoch+1
     for name, value in {"loss": loss, **others}.items():
-        if isinstance(value, torch.Tensor) and value.device.type != "cpu": run.pending.append((player, name, run.step+1, run.epoch+1, value.detach()))
-        else: run.curves.setdefault(_curve(run, player, name), []).append((run.step+1, value.item() if isinstance(value, torch.Tensor) else float(value)))
+        if isinstance(value, torch.Tensor) and value.device.type != "cpu":
+            run.pending.append((player, name, step, epoch, value.detach()))
+        else:
+            number = value.item() if isinstance(value, torch.Tensor) else float(value)
+            run.curves.setdefault(_curve(run, player, name), []).append((step, number))
     if run.pending:
         if len(run.pending) >= 50*len(run.players)*(1+len(others)): _settle(run)
-    elif not math.isfinite(loss.item()): raise CourseError(_diverged(player, loss.item(), run.step+1, run.epoch+1, _has_nan(batch)))
+    elif not math.isfinite(loss.item()):
+        raise CourseError(_diverged(player, loss.item(), step, epoch, _has_nan(batch)))
 
 # %% ../nbs/03_training.ipynb #60ece6ee
 def _settle(
@@ -306,7 +315,8 @@ def _settle(
     pending, run.pending = run.pending, []
     if not pending: return
     values = torch.stack([value.float() for *_, value in pending]).tolist()
-    for (player, name, step, _, _), value in zip(pending, values): run.curves.setdefault(_curve(run, player, name), []).append((step, value))
+    for (player, name, step, _, _), value in zip(pending, values):
+        run.curves.setdefault(_curve(run, player, name), []).append((step, value))
     for (player, name, step, epoch, _), value in zip(pending, values):
         if name == "loss" and not math.isfinite(value):
             raise CourseError(_diverged(player, value, step, epoch, any(map(_has_nan, itertools.islice(run.batches, 1000)))))
@@ -314,48 +324,59 @@ def _settle(
 def _diverged(player, value, step, epoch, bad_data):
     start = f"The loss of player {player.name!r} became {value} in step {step} (epoch {epoch}):"
     if bad_data: return f"{start} the data contain NaN or infinite values. Look at your batches before the network does."
-    if step == 1: return f"{start} nothing has been learned yet, so look at the loss itself: a division by zero, the logarithm of 0 or of a negative number, or a network that starts with far too large weights."
+    if step == 1:
+        return (f"{start} nothing has been learned yet, so look at the loss itself: a division by zero, the logarithm of 0 "
+                "or of a negative number, or a network that starts with far too large weights.")
     lr = player.optimizer.param_groups[0]["lr"]
     clip = "" if player.clip else ", then clip=1.0"
-    return f"{start} most often the learning rate is too high (it is {lr:.3g}; try {lr/10:.2g}{clip}), or the loss divides by zero or takes the logarithm of 0."
+    return (f"{start} most often the learning rate is too high (it is {lr:.3g}; try {lr/10:.2g}{clip}), "
+            "or the loss divides by zero or takes the logarithm of 0.")
 
 # %% ../nbs/03_training.ipynb #47402e6f
 def _check_players(players):
     players = [players] if isinstance(players, Player) else list(players)
     names = [getattr(player, "name", None) for player in players]
-    if not players or None in names: raise CourseError(f"A Trainer needs a Player, or a list of them, but it was given {players!r:.80}.")
-    if len(set(names)) < len(names): raise CourseError(f"Every player needs a name of its own, but these are called {names}. Use Player(…, name=…).")
+    if not players or None in names:
+        raise CourseError(f"A Trainer needs a Player, or a list of them, but it was given {players!r:.80}.")
+    if len(set(names)) < len(names):
+        raise CourseError(f"Every player needs a name of its own, but these are called {names}. Use Player(…, name=…).")
     return players
 
 def _check_callbacks(callbacks):
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
     for callback in callbacks:
-        if not isinstance(callback, Callback): raise CourseError(f"{callback!r:.80} is not a callback. Write an object, as in callbacks=[Live()], or a class of your own that extends Callback.")
+        if not isinstance(callback, Callback):
+            raise CourseError(f"{callback!r:.80} is not a callback. Write an object, as in callbacks=[Live()], "
+                              "or a class of your own that extends Callback.")
     return sorted(callbacks, key=lambda callback: callback.order)
 
 def _fabric(device, precision):
     from lightning_fabric import Fabric
-    try: return Fabric(accelerator=device.type, devices=1 if device.index is None else [device.index] if device.type != "cpu" else 1, precision=precision)
+    devices = 1 if device.index is None or device.type == "cpu" else [device.index]
+    try: return Fabric(accelerator=device.type, devices=devices, precision=precision)
     except ValueError as error: raise CourseError(f"This precision cannot be used here: {error}") from error
 
 # %% ../nbs/03_training.ipynb #077b85db
 def _prepare(run, batches, epochs, resume):
     "Check what `fit` was given, set the counters, and return the epoch to stop before"
     epochs = _whole("epochs", epochs)
-    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"): raise CourseError(f"There are no batches to learn from in {batches!r:.80}. Give a list of batches, Batches or a DataLoader.")
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise CourseError(f"There are no batches to learn from in {batches!r:.80}. "
+                          "Give a list of batches, Batches or a DataLoader.")
     if isinstance(batches, collections.abc.Iterator) and epochs > 1:
-        raise CourseError("A generator gives its batches only once, so there would be none in epoch 2. Put them in a list, or use Batches or a DataLoader.")
+        raise CourseError(f"A generator gives its batches only once, so there would be none in epoch 2. {_REUSABLE}")
     length = len(batches) if hasattr(batches, "__len__") else None
     if length == 0: raise CourseError(_NO_BATCH)
     if length is None and any(player.schedule for player in run.players):
-        raise CourseError("A schedule must know how long training takes, but these batches have no length. Put them in a list, or use Batches or a DataLoader.")
+        raise CourseError(f"A schedule must know how long training takes, but these batches have no length. {_REUSABLE}")
     run.stopped, run.interrupted, run.resumed, run.batches = None, False, bool(resume), batches
     if not resume: run.position, run.first_step, run.first_epoch = 0, run.step, run.epoch
     elif resume is not True: load_checkpoint(run, resume)
     run.total = epochs*length if length else 0
     return run.first_epoch+epochs
 
-_USED_UP = "There was no batch left in epoch {}: these batches can be gone through only once. Put them in a list, or use Batches or a DataLoader."
+_REUSABLE = "Put them in a list, or use Batches or a DataLoader."
+_USED_UP = "There was no batch left in epoch {}: these batches can be gone through only once. "+_REUSABLE
 _NO_BATCH = "There is not one batch to learn from. Is the data set empty, or smaller than a batch with drop_last=True?"
 
 # %% ../nbs/03_training.ipynb #db3ae1f7
@@ -396,7 +417,8 @@ def _remaining(run, batches):
     for done, batch in enumerate(rest, done+1): yield batch
     if not done: raise CourseError(_NO_BATCH if run.epoch == run.first_epoch else _USED_UP.format(run.epoch+1))
 
-def _starts_anywhere(batches): return hasattr(batches, "set_epoch") and "start" in inspect.signature(batches.set_epoch).parameters
+def _starts_anywhere(batches):
+    return hasattr(batches, "set_epoch") and "start" in inspect.signature(batches.set_epoch).parameters
 
 # %% ../nbs/03_training.ipynb #0dcf2870
 @contextmanager
@@ -425,8 +447,10 @@ def _polite_interrupt(run):
     finally: signal.signal(signal.SIGINT, usual)
 
 def _how_to_go_on(run, last_epoch):
-    files = [f', or in a new session with resume="{callback.path}"' for callback in run.callbacks if isinstance(callback, Checkpoint)]
-    return (f"Stopped after step {run.step}, in epoch {run.epoch+1} of {last_epoch}; model and history are as that step left them. "
+    paths = [callback.path for callback in run.callbacks if isinstance(callback, Checkpoint)]
+    files = [f', or in a new session with resume="{path}"' for path in paths]
+    return (f"Stopped after step {run.step}, in epoch {run.epoch+1} of {last_epoch}; "
+            "model and history are as that step left them. "
             f"Go on with .fit(batches, epochs={last_epoch-run.first_epoch}, resume=True){''.join(files)}.")
 
 # %% ../nbs/03_training.ipynb #d8325738
@@ -505,7 +529,7 @@ def range_test(
 
 # %% ../nbs/03_training.ipynb #09ff5d0c
 def accuracy(
-    logits,    # [B, classes]
+    logits,    # [B, classes] the network's scores, before any softmax
     targets,   # [B] the right classes
 ):
     "Share of the batch that is classified rightly, 0 to 1"
@@ -530,7 +554,8 @@ def evaluate(
         for batch in batches:
             batch = move(batch, device)
             means, size = measure(module, batch), _size(batch)
-            for name, value in (means if isinstance(means, dict) else {"loss": means}).items(): sums[name] = sums.get(name, 0.)+size*value
+            if not isinstance(means, dict): means = {"loss": means}
+            for name, value in means.items(): sums[name] = sums.get(name, 0.)+size*value
             count += size
     if not count: raise CourseError("There is not one batch to measure on. Is the validation set empty?")
     return {name: float(value)/count for name, value in sums.items()}
@@ -549,7 +574,8 @@ class Validate(Callback):
         if (trainer.epoch-trainer.first_epoch) % self.every: return
         with _modes([player.module for player in trainer.players], False):
             for player in trainer.players[:1] if self.measure else trainer.players:
-                for name, value in evaluate(player.network, self.batches, self.measure or player.loss).items(): trainer.log("valid "+_curve(trainer, player, name), value)
+                means = evaluate(player.network, self.batches, self.measure or player.loss)
+                for name, value in means.items(): trainer.log("valid "+_curve(trainer, player, name), value)
 
 # %% ../nbs/03_training.ipynb #40a651ab
 class Live(Callback):
@@ -563,7 +589,8 @@ class Live(Callback):
     ): self.names, self.every, self.ylabel, self.caption = names, every, ylabel, caption
 
     def before_fit(self, trainer):
-        self.plot, self.drawn = LivePlot(self.ylabel, caption=self.caption), {name: len(curve) for name, curve in trainer.history.items()}
+        self.plot = LivePlot(self.ylabel, caption=self.caption)
+        self.drawn = {name: len(curve) for name, curve in trainer.history.items()}
         self.interval = self.every or max(1, trainer.total//100)
 
     def after_step(self, trainer):
@@ -575,16 +602,30 @@ class Live(Callback):
     def add(self, trainer):
         for name, curve in trainer.history.items():
             new = curve[self.drawn.get(name, 0):]
-            if new and (name in self.names if self.names else name.endswith("loss")): self.plot.add(name, new[-1][0], sum(value for _, value in new)/len(new))
+            wanted = name in self.names if self.names else name.endswith("loss")
+            if new and wanted: self.plot.add(name, new[-1][0], sum(value for _, value in new)/len(new))
             self.drawn[name] = len(curve)
 
 # %% ../nbs/03_training.ipynb #d88d4d6a
 def _pair(batch):
     try: inputs, targets = batch
     except (TypeError, ValueError) as error:
-        raise CourseError("`fit` needs batches that are pairs (inputs, targets). Use Batches(inputs, targets), or Player and Trainer with a loss of your own.") from error
+        raise CourseError("`fit` needs batches that are pairs (inputs, targets). Use Batches(inputs, targets), "
+                          "or Player and Trainer with a loss of your own.") from error
     return inputs, targets
 
+def _on_pairs(loss, metrics):
+    "Two functions of (module, batch) for batches that are pairs: the loss to train with, and all that is measured"
+    def training_loss(module, batch):
+        inputs, targets = _pair(batch)
+        return loss(module(inputs), targets)
+    def measure(module, batch):
+        inputs, targets = _pair(batch)
+        predictions = module(inputs)
+        return {name: function(predictions, targets) for name, function in {"loss": loss, **(metrics or {})}.items()}
+    return training_loss, measure
+
+# %% ../nbs/03_training.ipynb #9695f8ea
 def fit(
     model,             # the network
     loss,              # function of (predictions, targets), such as F.cross_entropy
@@ -600,15 +641,10 @@ def fit(
     **settings,        # for `Player`: optimizer, schedule, clip, weight_decay and so on
 ):
     "Train one network on pairs; returns the `Trainer`"
-    def training_loss(module, batch):
-        inputs, targets = _pair(batch)
-        return loss(module(inputs), targets)
-    def measure(module, batch):
-        inputs, targets = _pair(batch)
-        predictions = module(inputs)
-        return {"loss": loss(predictions, targets), **{name: metric(predictions, targets) for name, metric in (metrics or {}).items()}}
+    training_loss, measure = _on_pairs(loss, metrics)
     listeners = ([Validate(valid, measure)] if valid is not None else [])+_check_callbacks(callbacks)
-    return Trainer(Player(model, training_loss, lr=lr, **settings), listeners, device, precision).fit(batches, epochs, resume)
+    player = Player(model, training_loss, lr=lr, **settings)
+    return Trainer(player, listeners, device, precision).fit(batches, epochs, resume)
 
 # %% ../nbs/03_training.ipynb #3e4dcd3b
 class EarlyStopping(Callback):
@@ -620,14 +656,15 @@ class EarlyStopping(Callback):
     ):
         self.patience, self.name, self.largest = _whole("measurements to wait", patience), name, largest
         self.forget()
-
     def forget(self): self.best, self.best_step, self.seen, self.waited, self.weights = None, 0, 0, 0, None
     def before_fit(self, trainer): None if trainer.resumed else self.forget()
     def state_dict(self): return {name: getattr(self, name) for name in ("best", "best_step", "seen", "waited", "weights")}
     def load_state_dict(self, state): vars(self).update(state)
 
     def after_epoch(self, trainer):
-        if self.name not in trainer.history: raise CourseError(f"EarlyStopping waits for {self.name!r}, but there is no such curve. There are: {', '.join(trainer.history)}. Add Validate(batches).")
+        if self.name not in trainer.history:
+            raise CourseError(f"EarlyStopping waits for {self.name!r}, but there is no such curve. "
+                              f"There are: {', '.join(trainer.history)}. Add Validate(batches).")
         step, value = trainer.history[self.name][-1]
         if step == self.seen: return
         self.seen, self.waited = step, self.waited+1
@@ -646,7 +683,8 @@ def _pack(value, tensors, where=""):
     if isinstance(value, torch.Tensor):
         tensors[where] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": where}
-    if isinstance(value, dict): return {"dict": [[key, _pack(part, tensors, f"{where}/{key}")] for key, part in value.items()]}
+    if isinstance(value, dict):
+        return {"dict": [[key, _pack(part, tensors, f"{where}/{key}")] for key, part in value.items()]}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_pack(part, tensors, f"{where}/{i}") for i, part in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)): return value
@@ -677,18 +715,25 @@ def write_state(
     return write_atomically(path, save(tensors, {"genesis_course": text, "checksum": _checksum(tensors, text)}))
 
 # %% ../nbs/03_training.ipynb #f929cb6c
+_NEXT_BEST = "Go on from an older checkpoint, or train anew."
+
 def read_state(
     path,   # of a file that `write_state` wrote
 ):
     "The state as it was; `CourseError` for a file that is missing, damaged or not ours"
     try: data = Path(path).read_bytes()
-    except OSError as error: raise CourseError(f"The checkpoint {path} could not be read ({error.strerror}). Is the path right?") from error
+    except OSError as error:
+        raise CourseError(f"The checkpoint {path} could not be read ({error.strerror}). Is the path right?") from error
     try:
         tensors = load(data)
         kept = json.loads(data[8:8+int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-    except Exception as error: raise CourseError(f"{path} is damaged, or not a safetensors file at all. Go on from an older checkpoint, or train anew.") from error
-    if "genesis_course" not in kept: raise CourseError(f"{path} is a safetensors file, but not a checkpoint of this course. Weights alone are not enough to resume; load them with load_state_dict.")
-    if kept.get("checksum") != _checksum(tensors, kept["genesis_course"]): raise CourseError(f"{path} is damaged: its checksum is wrong. Go on from an older checkpoint, or train anew.")
+    except Exception as error:
+        raise CourseError(f"{path} is damaged, or not a safetensors file at all. {_NEXT_BEST}") from error
+    if "genesis_course" not in kept:
+        raise CourseError(f"{path} is a safetensors file, but not a checkpoint of this course. "
+                          "Weights alone are not enough to resume; load them with load_state_dict.")
+    if kept.get("checksum") != _checksum(tensors, kept["genesis_course"]):
+        raise CourseError(f"{path} is damaged: its checksum is wrong. {_NEXT_BEST}")
     return _unpack(json.loads(kept["genesis_course"]), tensors)
 
 # %% ../nbs/03_training.ipynb #959a8cb4
@@ -699,9 +744,12 @@ def save_checkpoint(
     path,   # of the file
 ):
     "Everything that a resumed run needs: weights, optimiser states, counters, history, dice, callbacks"
-    players = {player.name: {"module": player.module.state_dict(), "optimizer": type(player.optimizer).__name__, "state": player.optimizer.state_dict()["state"]} for player in run.players}
+    players = {player.name: {"module": player.module.state_dict(),
+                             "optimizer": type(player.optimizer).__name__,
+                             "state": player.optimizer.state_dict()["state"]} for player in run.players}
     callbacks = {type(callback).__name__: callback.state_dict() for callback in run.callbacks}
-    state = {"players": players, "callbacks": callbacks, "history": run.history, **{name: getattr(run, name) for name in _COUNTERS},
+    state = {"players": players, "callbacks": callbacks, "history": run.history,
+             **{name: getattr(run, name) for name in _COUNTERS},
              "stopped": None if run.interrupted else run.stopped, "dice": dice(run.device), "epoch_dice": run.epoch_dice,
              "scaler": run.fabric.strategy.precision.state_dict() if run.fabric else {}}
     return write_state(path, state)
@@ -717,7 +765,8 @@ def load_checkpoint(
     for player in run.players:
         saved = state["players"][player.name]
         player.module.load_state_dict(saved["module"])
-        player.optimizer.load_state_dict({"state": saved["state"], "param_groups": player.optimizer.state_dict()["param_groups"]})
+        settings = player.optimizer.state_dict()["param_groups"]
+        player.optimizer.load_state_dict({"state": saved["state"], "param_groups": settings})
     for callback in run.callbacks:
         if saved := state["callbacks"].get(type(callback).__name__): callback.load_state_dict(saved)
     if run.fabric and state["scaler"]: run.fabric.strategy.precision.load_state_dict(state["scaler"])
@@ -730,13 +779,18 @@ def _misfit(run, state):
     "Why a checkpoint is not one of this trainer, or None"
     if not isinstance(state, dict) or "players" not in state: return "it holds something else"
     names = [player.name for player in run.players]
-    if sorted(state["players"]) != sorted(names): return f"its players are called {sorted(state['players'])}, yours {sorted(names)}"
+    if sorted(state["players"]) != sorted(names):
+        return f"its players are called {sorted(state['players'])}, yours {sorted(names)}"
     for player in run.players:
         saved, now = state["players"][player.name], player.module.state_dict()
         for name in [*now, *saved["module"]]:
             shapes = [list(weights[name].shape) if name in weights else None for weights in (saved["module"], now)]
-            if shapes[0] != shapes[1]: return f"the parameter {name!r} of player {player.name!r} has the shape {shapes[0]} there and {shapes[1]} here (None: it does not exist)"
-        if saved["optimizer"] != type(player.optimizer).__name__: return f"the optimiser of player {player.name!r} was {saved['optimizer']}, yours is {type(player.optimizer).__name__}"
+            if shapes[0] != shapes[1]:
+                return (f"the parameter {name!r} of player {player.name!r} has the shape {shapes[0]} there "
+                        f"and {shapes[1]} here (None: it does not exist)")
+        yours = type(player.optimizer).__name__
+        if saved["optimizer"] != yours:
+            return f"the optimiser of player {player.name!r} was {saved['optimizer']}, yours is {yours}"
     return None
 
 # %% ../nbs/03_training.ipynb #c2703a2d

@@ -6,15 +6,22 @@ Docs: https://genesis-course.github.io/genesis-course/answers/training.html.md""
 
 # %% auto #0
 __all__ = ['momentum', 'bias', 'warm', 'stop', 'last_layer', 'clinic_22', 'clinic_23', 'clinic_30', 'clinic_40', 'momentum_step',
-           'momentum_moves_first', 'momentum_averages', 'momentum_lr_twice', 'momentum_climbs', 'corrected',
+           'momentum_moves_first', 'momentum_averages', 'momentum_lr_twice', 'momentum_climbs', 'momentum_unused',
+           'momentum_with_lr_inside', 'momentum_swapped', 'momentum_parameters_only', 'corrected',
            'corrected_always_the_same', 'corrected_product', 'corrected_wrong_way', 'corrected_from_zero',
-           'warm_cosine', 'warm_cosine_not_stretched', 'warm_cosine_never_ends', 'warm_cosine_no_half',
-           'warm_cosine_product', 'should_stop', 'stop_when_worse_than_the_last', 'stop_after_rises_in_a_row',
-           'stop_one_too_late', 'stop_after_so_many', 'last_layer_player', 'last_layer_all', 'last_layer_first',
-           'last_layer_frozen', 'one_optimizer', 'optimizer_every_step', 'optimizer_never_zeroes', 'plain_descent',
-           'zero_before_backward', 'zero_before_step', 'never_zero', 'zero_once', 'measure_in_eval_mode',
-           'measure_as_it_is', 'measure_and_leave_eval', 'measure_and_always_train', 'snapshot',
-           'snapshot_weights_only', 'snapshot_without_dice', 'snapshot_not_copied']
+           'corrected_without_one', 'corrected_bracket', 'corrected_no_bracket', 'corrected_not_at_all', 'warm_cosine',
+           'warm_cosine_not_stretched', 'warm_cosine_never_ends', 'warm_cosine_no_half', 'warm_cosine_product',
+           'warm_cosine_no_rise', 'warm_cosine_below_zero', 'warm_cosine_straight', 'warm_cosine_of_the_page',
+           'should_stop', 'stop_when_worse_than_the_last', 'stop_after_rises_in_a_row', 'stop_one_too_late',
+           'stop_after_so_many', 'stop_when_not_the_best', 'stop_one_too_early', 'stop_after_all_rises',
+           'stop_after_the_worst', 'stop_compares_two', 'stop_forgives_a_tie', 'last_layer_player', 'last_layer_all',
+           'last_layer_first', 'last_layer_frozen', 'last_layer_alone', 'last_layer_no_player',
+           'last_layer_weight_only', 'one_optimizer', 'optimizer_every_step', 'optimizer_never_zeroes', 'plain_descent',
+           'adam_without_lr', 'adam_steps_once', 'adam_zeroes_before_step', 'adam_became_adamw', 'adam_smaller_steps',
+           'zero_before_backward', 'zero_before_step', 'never_zero', 'zero_once', 'adam_for_descent',
+           'measure_in_eval_mode', 'measure_as_it_is', 'measure_and_leave_eval', 'measure_and_always_train',
+           'measure_a_count', 'measure_with_a_seed', 'measure_percent', 'snapshot', 'snapshot_weights_only',
+           'snapshot_without_dice', 'snapshot_not_copied', 'snapshot_other_keys', 'snapshot_objects', 'snapshot_seed']
 
 # %% ../../nbs/answers/03_training.ipynb #c146877e
 import copy
@@ -23,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from ..practice import Exercise, grade
-from ..training import Player
+from ..training import Player, cosine, warm_up
 
 # %% ../../nbs/answers/03_training.ipynb #f45bcb3f
 def momentum_step(theta, gradient, velocity, lr, mu):
@@ -46,12 +53,29 @@ def momentum_climbs(theta, gradient, velocity, lr, mu):
     velocity = mu*velocity + gradient
     return theta + lr*velocity, velocity
 
+def momentum_unused(theta, gradient, velocity, lr, mu):
+    velocity = mu*velocity + gradient
+    return theta - lr*gradient, velocity
+
+def momentum_with_lr_inside(theta, gradient, velocity, lr, mu):
+    velocity = mu*velocity - lr*gradient
+    return theta + velocity, velocity
+
+def momentum_swapped(theta, gradient, velocity, lr, mu):
+    velocity = mu*velocity + gradient
+    return velocity, theta - lr*velocity
+
+def momentum_parameters_only(theta, gradient, velocity, lr, mu):
+    return theta - lr*(mu*velocity + gradient)
+
 # %% ../../nbs/answers/03_training.ipynb #72398029
 def _seen_momentum(step):
     theta, velocity, seen = torch.tensor([1., -2.]), torch.zeros(2), {}
     for count in range(1, 4):
-        theta, velocity = step(theta.clone(), torch.tensor([2., 20.])*theta, velocity.clone(), 0.05, 0.8)
-        seen[f"the parameters after {count} steps"], seen[f"the velocity after {count} steps"] = theta.clone(), velocity.clone()
+        pair = step(theta.clone(), torch.tensor([2., 20.])*theta, velocity.clone(), 0.05, 0.8)
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2: return None if pair is None else "something else than a pair"
+        theta, velocity = pair
+        seen[f"the parameters after step {count}"], seen[f"the velocity after step {count}"] = theta.clone(), velocity.clone()
     return seen
 
 # %% ../../nbs/answers/03_training.ipynb #8fd1464f
@@ -59,7 +83,11 @@ momentum = Exercise("training.1", "The heavy ball", momentum_step, _seen_momentu
     wrong=[(momentum_moves_first, "You moved with the old velocity, so the newest gradient arrives one step late (and the first step goes nowhere). Update the velocity before you use it."),
            (momentum_averages, "With `1-mu` the velocity is an average of gradients. That is a fair method, but PyTorch's (and Polyak's) velocity is a sum: a steady gradient builds up to 1/(1-mu) times itself."),
            (momentum_lr_twice, "The learning rate is in twice: once in the velocity and once in the step, so it acts as lr². Use it in one of the two lines."),
-           (momentum_climbs, "This walks uphill: the step goes against the velocity, so it needs a minus.")],
+           (momentum_climbs, "This walks uphill: the step goes against the velocity, so it needs a minus."),
+           (momentum_unused, "The velocity is right, but the step does not use it: this is plain descent. Move along the velocity."),
+           (momentum_with_lr_inside, "With a fixed learning rate this walks the same way (many books write it so), but here the velocity is a sum of gradients: keep the learning rate and the minus for the second formula."),
+           (momentum_swapped, "Both values are right, in the wrong order: return the parameters first, then the velocity."),
+           (momentum_parameters_only, "Return two tensors, the new parameters and the new velocity: the next step needs both.")],
     hints=["Two lines: first the velocity, then the parameters.", "The velocity keeps the share mu of what it was, and the gradient is added to it.", "velocity = mu*velocity + gradient; what is left is one gradient step along it."],
     insight="Along a steady slope the velocity grows to g/(1-mu): with mu = 0.9 the ball runs ten times as fast as plain descent, and across the valley the pushes cancel.")
 
@@ -72,6 +100,10 @@ def corrected_always_the_same(m, beta, t): return m/(1-beta)
 def corrected_product(m, beta, t): return m/(1-beta*t)
 def corrected_wrong_way(m, beta, t): return m*(1-beta**t)
 def corrected_from_zero(m, beta, t): return m/(1-beta**(t+1))
+def corrected_without_one(m, beta, t): return m/beta**t
+def corrected_bracket(m, beta, t): return m/(1-beta)**t
+def corrected_no_bracket(m, beta, t): return m/1-beta**t
+def corrected_not_at_all(m, beta, t): return m
 
 # %% ../../nbs/answers/03_training.ipynb #5bcae79d
 def _seen_correction(correct):
@@ -88,7 +120,11 @@ bias = Exercise("training.2", "Adam's bias correction", corrected, _seen_correct
     wrong=[(corrected_always_the_same, "Right in the first step, too large ever after: the average fills up, so the correction must fade with t. Write m after 1, 2 and 3 equal gradients."),
            (corrected_product, "beta times t is not beta to the power t. In Python the power is `**`."),
            (corrected_wrong_way, "That makes a number that is too small even smaller. The average has only the weight 1-beta**t in it so far: divide by this weight."),
-           (corrected_from_zero, "Adam counts its steps from 1 (t ← t + 1 comes before the correction), so in the first step the weight is 1-beta.")],
+           (corrected_from_zero, "Adam counts its steps from 1 (t ← t + 1 comes before the correction), so in the first step the weight is 1-beta."),
+           (corrected_without_one, "beta**t is the weight that is still missing. Divide by the weight that has been collected: the rest up to 1."),
+           (corrected_bracket, "The power belongs to beta alone, inside the bracket: 1 minus (beta to the power t)."),
+           (corrected_no_bracket, "Python divides by 1 here, before it subtracts. Put brackets around the whole denominator."),
+           (corrected_not_at_all, "This is the running mean as it was. In step 1 it is only (1-beta) times the gradient: bring it back to the gradient's size.")],
     hints=["Let every gradient be g. What is m after one step? After two?", "m = g·(1-beta)·(1 + beta + … + beta^(t-1)). Do you remember the sum of a geometric series?", "m = g·(1-beta**t). So which factor brings back g?"],
     insight="For beta = 0.999 the average would be a thousand times too small in the first step. Without the correction, dividing by its root would make the first steps some thirty times too long.")
 
@@ -112,6 +148,20 @@ def warm_cosine_no_half(t):
 
 def warm_cosine_product(t): return min(1., t/0.1)*(1+math.cos(math.pi*t))/2
 
+def warm_cosine_no_rise(t):
+    if t < 0.1: return t
+    return (1+math.cos(math.pi*(t-0.1)/0.9))/2
+
+def warm_cosine_below_zero(t):
+    if t < 0.1: return t/0.1
+    return math.cos(math.pi*(t-0.1)/0.9)
+
+def warm_cosine_straight(t):
+    if t < 0.1: return t/0.1
+    return 1-(t-0.1)/0.9
+
+def warm_cosine_of_the_page(t): return warm_up(cosine)(t)
+
 # %% ../../nbs/answers/03_training.ipynb #be611142
 def _seen_schedule(schedule): return {f"progress {t}": schedule(t) for t in (0., 0.05, 0.1, 0.325, 0.55, 0.775, 1.)}
 
@@ -119,7 +169,11 @@ warm = Exercise("training.3", "A cosine with a warm-up", warm_cosine, _seen_sche
     wrong=[(warm_cosine_not_stretched, "There is a jump at t = 0.1: the wave has already begun to fall while you were warming up. Let it start when the rise ends."),
            (warm_cosine_never_ends, "The wave starts well but is not finished at t = 1. It has only 0.9 of training left, so its own progress must run from 0 to 1 within that."),
            (warm_cosine_no_half, "This is a quarter of a wave: it begins flat but ends steep. Half a wave, (1+cos(πs))/2, is flat at both ends."),
-           (warm_cosine_product, "A product of both pieces never reaches 1: the wave falls while the ramp still climbs. Use one piece before t = 0.1 and the other after it.")],
+           (warm_cosine_product, "A product of both pieces never reaches 1: the wave falls while the ramp still climbs. Use one piece before t = 0.1 and the other after it."),
+           (warm_cosine_no_rise, "In the rise, t only runs from 0 to 0.1, so your factor does too, and then jumps. Stretch it so that it reaches 1 at t = 0.1."),
+           (warm_cosine_below_zero, "A bare cosine falls from 1 to -1, and a negative rate climbs. Lift it by 1 and halve it."),
+           (warm_cosine_straight, "The rise is right, but what follows is a straight line. Half a cosine wave is flat at both ends."),
+           (warm_cosine_of_the_page, "Nearly: `warm_up` starts at a hundredth unless told otherwise, and here the rise is to start at 0. It has a `start` argument.")],
     hints=["Two cases: t below 0.1, and the rest.", "After the rise, let s be the progress of what is left: 0 at t = 0.1, and 1 at t = 1.", "s = (t-0.1)/0.9, and half a cosine wave is (1+cos(π s))/2."],
     insight="Adam's averages know little in the first steps, and large early steps can do damage that lasts. A short rise costs next to nothing.")
 
@@ -142,18 +196,44 @@ def stop_one_too_late(losses, patience):
 def stop_after_so_many(losses, patience):
     return len(losses) > patience
 
+def stop_when_not_the_best(losses, patience):
+    return losses[-1] > min(losses)
+
+def stop_one_too_early(losses, patience):
+    return len(losses)-losses.index(min(losses)) >= patience
+
+def stop_after_all_rises(losses, patience):
+    return sum(new >= old for old, new in zip(losses, losses[1:])) >= patience
+
+def stop_after_the_worst(losses, patience):
+    return len(losses)-1-losses.index(max(losses)) >= patience
+
+def stop_compares_two(losses, patience):
+    return len(losses) > patience and losses[-1] >= losses[-1-patience]
+
+def stop_forgives_a_tie(losses, patience):
+    return min(losses[-patience:]) > min(losses)
+
 # %% ../../nbs/answers/03_training.ipynb #0adf2b0c
 def _seen_stop(rule):
     runs = {"losses that always fall": [5., 4., 3., 2., 1.], "one bad epoch": [3., 2., 2.5], "three epochs without a new best": [3., 1., 2., 1.5, 1.2],
             "a slow zigzag upwards": [3., 1., 1.4, 1.2, 1.6], "two epochs without a new best": [3., 1., 2., 1.5], "a new best at the last moment": [3., 1., 2., 1.5, 0.9], "a first epoch": [2.],
-            "four epochs without a new best": [3., 1., 2., 1.5, 1.4, 1.2]}
-    return {name: bool(rule(list(losses), 3)) for name, losses in runs.items()}
+            "four epochs without a new best": [3., 1., 2., 1.5, 1.4, 1.2], "three rises, each followed by a new best": [3., 3.1, 2., 2.1, 1., 1.1],
+            "a peak in epoch 2 that is overcome": [2., 3., 1., 0.9], "a best that is met again but not beaten": [3., 1., 2., 1., 1.5]}
+    said = {name: rule(list(losses), 3) for name, losses in runs.items()}
+    return {name: answer if answer is None else bool(answer) for name, answer in said.items()}
 
 stop = Exercise("training.4", "When to stop", should_stop, _seen_stop,
     wrong=[(stop_when_worse_than_the_last, "One bad epoch is noise, and patience is there to sit through it. Compare with the best loss so far, and count the epochs since."),
            (stop_after_rises_in_a_row, "A loss that zigzags upwards never rises several times in a row, so this rule waits for ever. Compare with the best so far, not with the one before."),
            (stop_one_too_late, "Off by one: with patience 3, the third epoch without a new best is the last one."),
-           (stop_after_so_many, "This counts epochs, not epochs without improvement: it ends the best of runs.")],
+           (stop_after_so_many, "This counts epochs, not epochs without improvement: it ends the best of runs."),
+           (stop_when_not_the_best, "Comparing with the best so far is right, but this stops at the first epoch that is not the best. Wait until `patience` such epochs have passed."),
+           (stop_one_too_early, "Off by one: the epoch of the best loss itself is not one of those without a new best."),
+           (stop_after_all_rises, "You count every rise since the start. A new best should set the count back to 0."),
+           (stop_after_the_worst, "You look for the largest loss, but the best epoch is the one with the smallest."),
+           (stop_compares_two, "Two epochs are not enough to compare: the best one may lie before both, or between them."),
+           (stop_forgives_a_tie, "Nearly: a loss that meets the best without beating it is no new best, so it should count as waiting.")],
     hints=["Where in the list is the smallest loss?", "How many epochs have passed since then? `losses.index(min(losses))` finds the place.", "Epochs since the best: len(losses)-1-best. Stop when there are at least `patience` of them."],
     insight="`EarlyStopping` does this and one thing more, which matters as much: it goes back to the weights of the best epoch.")
 
@@ -174,12 +254,26 @@ def last_layer_frozen(model, loss, lr):
     model[-1].requires_grad_(False)
     return Player(model, loss, optimizer=torch.optim.SGD, lr=lr)
 
+def last_layer_alone(model, loss, lr): return Player(model[-1], loss, optimizer=torch.optim.SGD, lr=lr)
+
+def last_layer_no_player(model, loss, lr):
+    model.requires_grad_(False)
+    return model[-1].requires_grad_(True)
+
+def last_layer_weight_only(model, loss, lr):
+    model.requires_grad_(False)
+    model[-1].weight.requires_grad_(True)
+    return Player(model, loss, optimizer=torch.optim.SGD, lr=lr)
+
 # %% ../../nbs/answers/03_training.ipynb #3512f818
 def _seen_last_layer(make):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
     before = copy.deepcopy(model)
     player = make(model, lambda module, batch: F.cross_entropy(module(batch[0]), batch[1]), 0.1)
+    if not isinstance(player, Player): return None if player is None else "something else than a Player"
+    try: player.loss(player.module, (torch.randn(12, 4), torch.arange(12) % 3))
+    except RuntimeError: return "a player whose module cannot take the batch"
     batch = torch.randn(12, 4), torch.arange(12) % 3
     for _ in range(3): player.step(player.loss(player.module, batch))
     moved = [not torch.equal(old, new) for old, new in zip(before.parameters(), model.parameters())]
@@ -188,9 +282,12 @@ def _seen_last_layer(make):
 last_layer = Exercise("training.5", "Train only the last layer", last_layer_player, _seen_last_layer,
     wrong=[(last_layer_all, "Everything moves: a Player trains every parameter that requires a gradient. Switch that off where you want to keep the weights."),
            (last_layer_first, "Only the first layer is frozen; the one in the middle still moves. Freeze everything, then thaw the last layer."),
-           (last_layer_frozen, "The other way round: you froze the last layer and trained the rest.")],
+           (last_layer_frozen, "The other way round: you froze the last layer and trained the rest."),
+           (last_layer_alone, "The last layer alone gets the raw batch now, which has not passed through the layers before it. Keep the whole model as the player's module, and freeze a part of it."),
+           (last_layer_no_player, "Freezing is half of it. Return a `Player` that holds the model, the loss and the learning rate."),
+           (last_layer_weight_only, "The last layer has a bias as well, and it stays frozen. Thaw the layer as a whole.")],
     hints=["A parameter whose requires_grad is False gets no gradient, and an optimiser passes over it.", "`model.requires_grad_(False)` freezes a whole module, and `model[-1]` is the last layer of a Sequential.", "Freeze all, thaw model[-1], and return Player(model, loss, lr=lr)."],
-    insight="This is the smallest form of transfer learning (迁移学习), which has a chapter of its own. Handing an optimiser only `model[-1].parameters()` would do as well.")
+    insight="This is the smallest form of transfer learning (迁移学习), which has a chapter of its own. Handing an optimiser only `model[-1].parameters()` would do as well. Both withstand a weight decay: an optimiser leaves alone what it does not hold and what has no gradient. Gradients that are set to 0 would not: zero is a gradient, and the decay is added to it.")
 
 # %% ../../nbs/answers/03_training.ipynb #35615ab2
 def one_optimizer(model, loss, batches, lr):
@@ -221,6 +318,41 @@ def plain_descent(model, loss, batches, lr):
         loss(model, batch).backward()
         optimizer.step()
 
+def adam_without_lr(model, loss, batches, lr):
+    optimizer = torch.optim.Adam(model.parameters())
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+
+def adam_steps_once(model, loss, batches, lr):
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+    optimizer.step()
+
+def adam_zeroes_before_step(model, loss, batches, lr):
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for batch in batches:
+        loss(model, batch).backward()
+        optimizer.zero_grad()
+        optimizer.step()
+
+def adam_became_adamw(model, loss, batches, lr):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+
+def adam_smaller_steps(model, loss, batches, lr):
+    for batch in batches:
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr/10)
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+
 # %% ../../nbs/answers/03_training.ipynb #95074857
 def _small_problem():
     torch.manual_seed(0)
@@ -235,7 +367,12 @@ def _seen_training(train):
 clinic_22 = Exercise("clinic.22", "A new optimiser at every step", one_optimizer, _seen_training,
     wrong=[(optimizer_every_step, "Adam is still born anew for every batch, with empty averages and t = 1. Build it once, before the loop."),
            (optimizer_never_zeroes, "The optimiser lives through the loop now, but `zero_grad` got lost: gradients of all batches pile up."),
-           (plain_descent, "Plain descent has no memory to lose, but the question was for Adam: keep it, and build it once.")],
+           (plain_descent, "Plain descent has no memory to lose, but the question was for Adam: keep it, and build it once."),
+           (adam_without_lr, "Built once, that is the cure. But the argument `lr` got lost, so Adam takes its own 0.001."),
+           (adam_steps_once, "Only one step is taken, after the last batch. Building the optimiser moves out of the loop, the step stays in it."),
+           (adam_zeroes_before_step, "Adam is built once now, but `zero_grad` stands between backward and step, so the gradient is gone when it is needed."),
+           (adam_became_adamw, "Built once, that is the cure. But AdamW decays the weights as well (by 0.01 unless told otherwise): keep Adam."),
+           (adam_smaller_steps, "A smaller rate makes the trembling finer and the way longer; Adam is still born anew for every batch. Build it once, before the loop.")],
     hints=["What does Adam know after 300 steps that a new Adam does not?", "Which line of the loop needs to run only once?"],
     insight="The probe `optimizer.state[parameter][\"step\"]` tells how many steps an Adam has lived through.",
     symptom="The loss falls at first, then trembles at a level that it never leaves; a smaller learning rate only makes it slower.", tolerance=1e-5)
@@ -269,13 +406,21 @@ def zero_once(model, loss, batches, lr):
         loss(model, batch).backward()
         optimizer.step()
 
+def adam_for_descent(model, loss, batches, lr):
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+
 # %% ../../nbs/answers/03_training.ipynb #152226f4
 clinic_23 = Exercise("clinic.23", "Gradients zeroed at the wrong place", zero_before_backward, _seen_training,
-    wrong=[(zero_before_step, "The gradient is still thrown away between backward and step, so no parameter ever moves."),
-           (never_zero, "Now gradients are never forgotten: backward adds to what is there, so every step repeats all the steps before it.")],
+    wrong=[(zero_before_step, "The gradient is still thrown away between backward and step, so no parameter ever moves, at any learning rate. What is the gradient worth when step() reads it?"),
+           (never_zero, "Now gradients are never forgotten: backward adds to what is there, so every step repeats all the steps before it."),
+           (adam_for_descent, "The order is right now, but the optimiser has become another one. The patient's SGD was not the fault: keep it.")],
     hints=["Print the norm of the gradient right before `optimizer.step()`.", "backward() adds to .grad. When is the old content of no more use?", "Any place after one step and before the next backward is right."],
     insight="Backward adds on purpose: several small batches can be added up to one large step. The price is that somebody has to clear up.",
-    symptom="Zeroed too late: the loss does not move at all. Never zeroed: it falls, then swings wider and wider.", tolerance=1e-5)
+    symptom="Zeroed too late: the loss does not move at all. Never zeroed: it falls, then swings up and down and does not settle.", tolerance=1e-5)
 
 # %% ../../nbs/answers/03_training.ipynb #9eeaf3e9
 def measure_in_eval_mode(model, x, y):
@@ -299,20 +444,36 @@ def measure_and_always_train(model, x, y):
     model.train()
     return share
 
+def measure_a_count(model, x, y):
+    training = model.training
+    model.eval()
+    with torch.no_grad(): count = (model(x).argmax(dim=1) == y).sum().item()
+    model.train(training)
+    return count
+
+def measure_with_a_seed(model, x, y):
+    torch.manual_seed(0)
+    with torch.no_grad(): return (model(x).argmax(dim=1) == y).float().mean().item()
+
+def measure_percent(model, x, y): return 100*measure_in_eval_mode(model, x, y)
+
 # %% ../../nbs/answers/03_training.ipynb #49e9fa1b
 def _seen_measure(measure):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Dropout(0.9), nn.Linear(64, 4))
     x, y = torch.randn(200, 5), torch.arange(200) % 4
     torch.manual_seed(1)
-    seen = {"a network with dropout, measured": measure(model, x, y), "the same, measured again": measure(model, x, y), "the mode that it was in (training)": model.training}
+    seen = {"a network with dropout, measured with all its units": measure(model, x, y), "the same, measured again": measure(model, x, y), "the mode that it was in (training)": model.training}
     model.eval()
     return {**seen, "a network in evaluation mode": measure(model, x, y), "its mode afterwards (training)": model.training}
 
 clinic_30 = Exercise("clinic.30", "Measured in training mode", measure_in_eval_mode, _seen_measure,
     wrong=[(measure_as_it_is, "Dropout is still on while you measure: most units are silent, and other ones in every call. Switch with model.eval() first."),
            (measure_and_leave_eval, "The number is right now, but the network is left in evaluation mode: if training goes on, it goes on without dropout. Put the mode back."),
-           (measure_and_always_train, "Nearly: a network that was in evaluation mode before comes out in training mode. Remember `model.training` and put back what was there.")],
+           (measure_and_always_train, "Nearly: a network that was in evaluation mode before comes out in training mode. Remember `model.training` and put back what was there."),
+           (measure_a_count, "That is the number of right answers, not their share. Take the mean."),
+           (measure_with_a_seed, "A fixed seed gives the same answer twice, but with the same units silent: it is repeatable and still too low. Switch dropout off."),
+           (measure_percent, "Right up to the unit: a share from 0 to 1 is asked for, as the patient returned it.")],
     hints=["Ask the same question twice. Why are there two answers?", "`model.eval()` switches dropout off, `model.training` says in which mode a network is.", "Remember the mode, switch to eval, measure, and call model.train(mode) with what you remembered."],
     insight="`evaluate` in this chapter does the same for every part of a network, since a frozen part may be in another mode than the rest.",
     symptom="The same network on the same data scores differently each time, and worse than it should.")
@@ -328,6 +489,12 @@ def snapshot_without_dice(model, optimizer): return copy.deepcopy({"model": mode
 
 def snapshot_not_copied(model, optimizer): return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "dice": torch.get_rng_state()}
 
+def snapshot_other_keys(model, optimizer): return copy.deepcopy({"weights": model.state_dict(), "optimizer": optimizer.state_dict(), "dice": torch.get_rng_state()})
+
+def snapshot_objects(model, optimizer): return copy.deepcopy({"model": model, "optimizer": optimizer, "dice": torch.get_rng_state()})
+
+def snapshot_seed(model, optimizer): return copy.deepcopy({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "dice": torch.initial_seed()})
+
 # %% ../../nbs/answers/03_training.ipynb #68e0abd4
 def _go_on(model, optimizer, steps):
     x, y = torch.linspace(-1, 1, 24).view(8, 3), torch.arange(8) % 2
@@ -341,6 +508,8 @@ def _build(dropout):
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 2))
     return model, torch.optim.Adam(model.parameters(), lr=0.05)
 
+def _torch_part(dice): return dice.get("torch") if isinstance(dice, dict) else dice      # the chapter's `dice()` will do as well
+
 def _drift(keep, dropout):
     model, optimizer = _build(dropout)
     _go_on(model, optimizer, 4)
@@ -349,7 +518,7 @@ def _drift(keep, dropout):
     resumed, second = _build(dropout)
     resumed.load_state_dict(kept["model"])
     if "optimizer" in kept: second.load_state_dict(kept["optimizer"])
-    if "dice" in kept: torch.set_rng_state(kept["dice"])
+    if "dice" in kept: torch.set_rng_state(_torch_part(kept["dice"]))
     _go_on(resumed, second, 4)
     return max((a-b).abs().max().item() for a, b in zip(model.parameters(), resumed.parameters()))
 
@@ -357,12 +526,18 @@ def _drift(keep, dropout):
 def _seen_snapshot(keep):
     kept = keep(*_build(0.))
     if not isinstance(kept, dict): return kept
+    if "model" not in kept: return "no model among the keys"
+    if not all(isinstance(kept.get(name, {}), dict) for name in ("model", "optimizer")): return "objects instead of their states"
+    if not isinstance(_torch_part(kept.get("dice", torch.get_rng_state())), torch.Tensor): return "no state of the dice"
     return {"the drift of a resumed run (should be 0)": _drift(keep, 0.), "the drift with dropout (should be 0)": _drift(keep, 0.5)}
 
 clinic_40 = Exercise("clinic.40", "Only the weights are saved", snapshot, _seen_snapshot,
     wrong=[(snapshot_weights_only, "The weights are back, but Adam starts with empty averages, so the run goes another way. Keep optimizer.state_dict() under the key \"optimizer\" as well."),
            (snapshot_without_dice, "Without dropout the run repeats, with it it does not: the dice fall differently after resuming. Keep torch.get_rng_state() under the key \"dice\"."),
-           (snapshot_not_copied, "state_dict() hands out the live tensors, and training goes on changing them, so your snapshot ages with the run. Copy it (copy.deepcopy) or write it to disk at once.")],
+           (snapshot_not_copied, "state_dict() hands out the live tensors, and training goes on changing them, so your snapshot ages with the run. Copy it (copy.deepcopy) or write it to disk at once."),
+           (snapshot_other_keys, "There is no key \"model\". Whoever resumes looks for \"model\", \"optimizer\" and \"dice\"."),
+           (snapshot_objects, "These are the model and the optimiser themselves. Keep what their state_dict() returns: tensors and numbers that can be loaded into new objects."),
+           (snapshot_seed, "A seed says where the dice began, not where they are now. torch.get_rng_state() keeps their present state.")],
     hints=["What else changes from step to step, beside the weights?", "The optimiser's averages (`optimizer.state_dict()`), and the state of the random numbers (`torch.get_rng_state()`).", "Three keys, \"model\", \"optimizer\" and \"dice\", and copy.deepcopy around them."],
     insight="The checkpoints of this chapter keep more: the place in the epoch, the history, three more random number generators and what the callbacks know.",
     symptom="After resuming, the loss jumps up and the run ends elsewhere than it would have.", tolerance=1e-7)
