@@ -1,6 +1,6 @@
 """What the course adds: seconds to `import torch`, and megabytes to an installation of torch and JupyterLab. Peers that are installed stand beside it.
 
-    python benchmarks/footprint.py [--repeats 15]
+    python benchmarks/footprint.py [--repeats 7]
 """
 import argparse
 import importlib.metadata
@@ -44,7 +44,7 @@ def megabytes(names): return sum(file.locate().stat().st_size for name in names 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
     present = [name for name in IMPORTS if version(name)]
     times = {name: [] for name in present}

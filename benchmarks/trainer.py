@@ -1,6 +1,6 @@
 """What a training step costs beyond PyTorch itself: `Trainer` and its peers on a 784-64-10 network, batch 64, SGD, on the CPU.
 
-    python benchmarks/trainer.py [--steps 500] [--repeats 15] [--threads N] [--out benchmarks/results/trainer.json]
+    python benchmarks/trainer.py [--steps 500] [--repeats 15] [--threads N]
 
 Every side trains the same network on the same ready-made batches, with progress bars, loggers and checkpoints switched off.
 The cost of a step is (time of a long fit − time of a short fit)/(difference in steps), so that setting up is not counted.
@@ -9,23 +9,19 @@ The peers: pip install accelerate lightning fastai keras (Keras runs on its torc
 """
 import argparse
 import contextlib
-import importlib.metadata
 import io
-import json
 import logging
 import os
-import platform
 import statistics
-import sys
 import time
 import warnings
-from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import genesis_course      # first: it sets how torch's threads wait, for all sides alike
 import torch
 import torch.nn.functional as F
 from torch import nn
+from common import save
 from genesis_course.support import import_torchvision
 
 LR, BATCH, SHORT = 0.01, 64, 50
@@ -149,27 +145,11 @@ def seconds(run, batches):
     return time.perf_counter()-started
 
 
-def machine():
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(), "torch threads": torch.get_num_threads()}
-
-
-def versions():
-    found = {}
-    for name in ("torch", "lightning", "accelerate", "fastai", "keras"):
-        try: found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError: found[name] = None
-    return found
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500, help="steps that are timed in each repeat")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, help="of PyTorch; its own choice if not given")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent/"results"/"trainer.json")
     options = parser.parse_args()
     if options.threads: torch.set_num_threads(options.threads)
     logging.disable(logging.WARNING)
@@ -190,14 +170,11 @@ def main():
             with quiet(): short, long = seconds(run, Cycle(data, SHORT)), seconds(run, Cycle(data, SHORT+options.steps))
             times[name].append((long-short)/options.steps)
     base = times["bare PyTorch loop"]
-    sides = {name: {"microseconds a step": round(1e6*statistics.median(values), 1), "fastest": round(1e6*min(values), 1), "slowest": round(1e6*max(values), 1),
-                    "times the bare loop": round(statistics.median(value/other for value, other in zip(values, base)), 3)} for name, values in times.items()}
-    result = {"what": "784-64-10 network, batch 64, SGD, cross-entropy, CPU", "steps": options.steps, "repeats": options.repeats,
-              "machine": machine(), "versions": versions(), "sides": sides, "did not run": missing}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1)+"\n")
-    for name, side in sides.items(): print(f"{name:<34}{side['microseconds a step']:>9.1f} µs a step {side['times the bare loop']:>7.2f} times the bare loop")
-    for name, why in missing.items(): print(f"{name:<34}did not run ({why})")
+    table = [{"side": name, "µs a step": round(1e6*statistics.median(values), 1), "fastest": round(1e6*min(values), 1), "slowest": round(1e6*max(values), 1),
+              "times the bare loop": round(statistics.median(value/other for value, other in zip(values, base)), 3)} for name, values in times.items()]
+    save("trainer", f"A training step of a 784-64-10 network, batch 64, SGD, cross-entropy, on the CPU with {torch.get_num_threads()} threads (median of {options.repeats} turns of {options.steps} steps each)",
+         table, ["torch", "lightning", "accelerate", "fastai", "keras"], did_not_run=missing)
+    for name, why in missing.items(): print(f"{name}: did not run ({why})")
 
 
 if __name__ == "__main__": main()
