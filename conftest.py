@@ -4,7 +4,7 @@ import re
 import tempfile
 import matplotlib
 import pytest
-import genesis_course      # first of all: it sets how torch's threads wait, and the notebooks' kernels inherit that
+import torch
 
 # Nothing that a test does reaches the reader's own progress or downloads; the notebooks' kernels inherit this.
 _home = tempfile.TemporaryDirectory(prefix="genesis-test-")
@@ -12,6 +12,7 @@ os.environ["GENESIS_HOME"] = _home.name
 os.environ.pop("GENESIS_DATASET", None)
 if os.environ.get("GENESIS_DATA"): os.environ["GENESIS_DATA"] = os.path.abspath(os.environ["GENESIS_DATA"])      # notebooks run in their own folder
 
+torch.set_num_threads(1)       # as the chapters do: with small networks a second thread mostly waits, and on a busy machine it waits long
 matplotlib.use("agg")          # in this process only: a notebook's kernel draws as it does for a reader
 
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\s*$", re.MULTILINE)

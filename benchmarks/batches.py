@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-import genesis_course      # first: it sets how torch's threads wait, for both sides alike
 import torch
 from torch.utils.data import DataLoader
 from common import save

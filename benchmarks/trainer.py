@@ -1,6 +1,6 @@
 """What a training step costs beyond PyTorch itself: `Trainer` and its peers on a 784-64-10 network, batch 64, SGD, on the CPU.
 
-    python benchmarks/trainer.py [--steps 500] [--repeats 15] [--threads N]
+    python benchmarks/trainer.py [--steps 500] [--repeats 15] [--threads 1]
 
 Every side trains the same network on the same ready-made batches, with progress bars, loggers and checkpoints switched off.
 The cost of a step is (time of a long fit − time of a short fit)/(difference in steps), so that setting up is not counted.
@@ -17,7 +17,6 @@ import time
 import warnings
 
 os.environ["KERAS_BACKEND"] = "torch"
-import genesis_course      # first: it sets how torch's threads wait, for all sides alike
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -149,9 +148,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500, help="steps that are timed in each repeat")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, help="of PyTorch; its own choice if not given")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; more than one brings nothing to so small a network")
     options = parser.parse_args()
-    if options.threads: torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
     logging.disable(logging.WARNING)
     generator = torch.Generator().manual_seed(0)
     data = [(torch.randn(BATCH, 784, generator=generator), torch.randint(10, (BATCH,), generator=generator)) for _ in range(50)]
@@ -172,7 +171,7 @@ def main():
     base = times["bare PyTorch loop"]
     table = [{"side": name, "µs a step": round(1e6*statistics.median(values), 1), "fastest": round(1e6*min(values), 1), "slowest": round(1e6*max(values), 1),
               "times the bare loop": round(statistics.median(value/other for value, other in zip(values, base)), 3)} for name, values in times.items()]
-    save("trainer", f"A training step of a 784-64-10 network, batch 64, SGD, cross-entropy, on the CPU with {torch.get_num_threads()} threads (median of {options.repeats} turns of {options.steps} steps each)",
+    save("trainer", f"A training step of a 784-64-10 network, batch 64, SGD, cross-entropy, on the CPU with {torch.get_num_threads()} thread(s) (median of {options.repeats} turns of {options.steps} steps each)",
          table, ["torch", "lightning", "accelerate", "fastai", "keras"], did_not_run=missing)
     for name, why in missing.items(): print(f"{name}: did not run ({why})")
 

@@ -14,7 +14,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from nbdev.clean import nbdev_clean
-import genesis_course      # sets how torch's threads wait; the kernels inherit it
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/"nbs"
