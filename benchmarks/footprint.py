@@ -1,6 +1,6 @@
 """What the course adds: seconds to `import torch`, and megabytes to an installation of torch and JupyterLab. Peers that are installed stand beside it.
 
-    python benchmarks/footprint.py [--repeats 7]
+    python benchmarks/footprint.py [--repeats 5]
 """
 import argparse
 import importlib.metadata
@@ -14,9 +14,11 @@ OURS = "import genesis_course.data, genesis_course.training, genesis_course.prac
 IMPORTS = {"genesis_course": OURS, "fastai": "from fastai.vision.all import *", "lightning": "import lightning", "d2l": "from d2l import torch as d2l", "keras": "import keras"}
 
 
-def seconds(statement):
-    "Of one statement, in a process of its own that has imported torch before"
-    script = f"import os, time, torch\nos.environ['KERAS_BACKEND'] = 'torch'\nstarted = time.perf_counter()\n{statement}\nprint('seconds', time.perf_counter()-started)"
+def seconds(name):
+    "Of a library's import, in a process of its own that has imported torch (and, for its peers, torchvision) before"
+    before = "" if name == "genesis_course" else "from genesis_course.support import import_torchvision; import_torchvision()"
+    statement = IMPORTS[name]
+    script = f"import os, time, torch\n{before}\nos.environ['KERAS_BACKEND'] = 'torch'\nstarted = time.perf_counter()\n{statement}\nprint('seconds', time.perf_counter()-started)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
     found = re.search(r"seconds ([\d.]+)", done.stdout)
     return float(found[1]) if found else None
@@ -44,12 +46,12 @@ def megabytes(names): return sum(file.locate().stat().st_size for name in names 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     present = [name for name in IMPORTS if version(name)]
     times = {name: [] for name in present}
     for _ in range(repeats+1):                                   # the first round only warms the disk's cache
-        for name in present: times[name].append(seconds(IMPORTS[name]))
+        for name in present: times[name].append(seconds(name))
     base, table = closure(["torch", "jupyterlab"]), []
     for name in present:
         added = closure([name])-base
