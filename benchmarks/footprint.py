@@ -58,7 +58,9 @@ def main():
         kept = [t for t in times[name][1:] if t is not None]
         table.append({"library": name, "import after torch, s": round(statistics.median(kept), 3) if kept else None, "slowest, s": round(max(kept), 3) if kept else None,
                       "adds to torch and JupyterLab, MB": round(megabytes(added)), "packages added": len(added)})
-    save("footprint", f"Importing after `import torch` (median of {repeats} fresh processes) and what an installation adds to torch and JupyterLab", table, ["torch", "jupyterlab", *IMPORTS])
+    save("footprint",
+         f"Importing after `import torch` (median of {repeats} fresh processes) and what an installation adds to torch and JupyterLab", table, ["torch", "jupyterlab", *IMPORTS],
+         largest_of_ours=sorted(((name, round(megabytes([name]))) for name in closure(["genesis_course"])-base), key=lambda pair: -pair[1])[:5])
 
 
 if __name__ == "__main__": main()
