@@ -66,11 +66,8 @@ def ours_on_fabric():
     return lambda batches: trainer.fit(batches)
 
 
-def fabric():
-    from lightning.fabric import Fabric
-    engine = Fabric(accelerator="cpu", devices=1)
-    model = network()
-    model, optimizer = engine.setup(model, sgd(model))
+def wrapped_loop(engine, model, optimizer):
+    "The bare loop, with the backward pass of an engine that wraps model and optimiser"
     def run(batches):
         for x, y in batches:
             optimizer.zero_grad()
@@ -78,6 +75,14 @@ def fabric():
             engine.backward(loss)
             optimizer.step()
     return run
+
+
+def fabric():
+    from lightning.fabric import Fabric
+    engine = Fabric(accelerator="cpu", devices=1)
+    model = network()
+    model, optimizer = engine.setup(model, sgd(model))
+    return wrapped_loop(engine, model, optimizer)
 
 
 def accelerate():
@@ -85,13 +90,7 @@ def accelerate():
     engine = Accelerator(cpu=True)
     model = network()
     model, optimizer = engine.prepare(model, sgd(model))
-    def run(batches):
-        for x, y in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            engine.backward(loss)
-            optimizer.step()
-    return run
+    return wrapped_loop(engine, model, optimizer)
 
 
 def lightning():
