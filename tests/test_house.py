@@ -61,6 +61,7 @@ def test_importing_a_chapter_stays_light():
 @named
 def test_notebook_is_small_clean_and_without_errors(path):
     assert path.stat().st_size < 1.5e6
+    assert all(source(cell).strip() for kind in ("code", "markdown") for cell in cells(path, kind)), "an empty cell"
     for number, cell in enumerate(cells(path, "code")):
         assert not any(output["output_type"] == "error" for output in cell["outputs"]), f"cell {number} shows an error"
         text = json.dumps(cell["outputs"])
