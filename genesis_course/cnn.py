@@ -31,10 +31,14 @@ def conv_size(
     return (size+2*padding-kernel)//stride + 1
 
 # %% ../nbs/04_cnn.ipynb #a529adcc
-def _check_window(size, kernel, stride, padding):
-    for name, value, least in (("size", size, 1), ("kernel", kernel, 1), ("stride", stride, 1), ("padding", padding, 0)):
+def _check_pixels(**values):
+    for name, value in values.items():
+        least = 0 if name == "padding" else 1
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
             raise CourseError(f"The {name} of a convolution is a whole number of pixels from {least} on; this is {value!r}.")
+
+def _check_window(size, kernel, stride, padding):
+    _check_pixels(size=size, kernel=kernel, stride=stride, padding=padding)
     if kernel > size+2*padding:
         frame = f" with a frame of {padding}" if padding else ""
         raise CourseError(f"A window of {kernel} pixels does not fit into a picture of {size}{frame}. "
@@ -71,7 +75,7 @@ def receptive_field(
     "Pixels along a side of what one unit after these layers can see (Araujo, Norris & Sim 2019, eq. 2)"
     seen, step = 1, 1
     for kernel, stride in layers:
-        _check_window(kernel, kernel, stride, 0)
+        _check_pixels(kernel=kernel, stride=stride)
         seen, step = seen+(kernel-1)*step, step*stride
     return seen
 
@@ -348,8 +352,8 @@ def transposed_size(
     padding=0,   # pixels cut off on each side
 ):
     "Pixels along a side of what comes out of a transposed convolution (Dumoulin & Visin 2016)"
+    _check_pixels(size=size, kernel=kernel, stride=stride, padding=padding)
     grown = stride*(size-1) + kernel
-    _check_window(grown, 1, stride, padding)
     if grown <= 2*padding:
         raise CourseError(f"Cutting {padding} pixels off both sides leaves nothing of {grown}. Use less padding.")
     return grown - 2*padding
