@@ -36,7 +36,8 @@ def draw_surprise(
     tiles[:len(passage)] = torch.as_tensor(bits)
     ax.imshow(tiles.view(rows, columns).numpy(), cmap="Oranges", vmin=0, vmax=8, aspect="auto")
     for i, character in enumerate(passage):
-        ax.text(i % columns, i//columns, character.replace("\n", "↵"), family="DejaVu Sans Mono", fontsize=8, ha="center", va="center")
+        ax.text(i % columns, i//columns, character.replace("\n", "↵"), family="DejaVu Sans Mono", fontsize=8, ha="center", va="center",
+                color="white" if bits[i] > 5 else "black")
     if title: ax.set_title(title, loc="left")
     ax.set_axis_off()
 
@@ -120,7 +121,9 @@ def check_ids(
     if ids.ndim != 2 or not ids.numel():
         raise CourseError(f"A language model reads [B, T] tokens, at least one, but this has the shape {list(ids.shape)}. "
                           "One sequence becomes a batch with ids[None].")
-    if ids.device.type == "cpu" and not 0 <= (low := int(ids.min())) <= (high := int(ids.max())) < vocab_size:
+    if ids.device.type != "cpu": return
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
         raise CourseError(f"These token numbers run from {low} to {high}, but the model knows {vocab_size}: 0 to {vocab_size-1}. "
                           "Was the text encoded with another vocabulary?")
 
