@@ -198,7 +198,7 @@ class Streets(nn.Module):
     vocab_size = 5
     def __init__(self):
         super().__init__()
-        table = torch.tensor([[0.02, 0.5, 0.44, 0.02, 0.02], [0.2, 0.2, 0.2, 0.2, 0.2], [0.01, 0.01, 0.02, 0.95, 0.01],
+        table = torch.tensor([[0.02, 0.5, 0.44, 0.02, 0.02], [0.2, 0.18, 0.22, 0.2, 0.2], [0.01, 0.01, 0.02, 0.95, 0.01],
                               [0.05, 0.1, 0.7, 0.05, 0.1], [0.3, 0.3, 0.2, 0.1, 0.1]])
         self.table = nn.Parameter(table.log())
 
@@ -260,7 +260,7 @@ def _judge_likely(seen):
     return None
 
 search = Exercise("rnn.4", "Likelier than greedy", likely, _seen_likely, judge=_judge_likely,
-    wrong=[(likely_greedy, "This is the greedy continuation itself. In our test the likeliest first token leads to a place where everything is a guess; the second one leads to a sure thing. Keep several beginnings alive."),
+    wrong=[(likely_greedy, "This is the greedy continuation itself. In our test the likeliest first token leads to a place where everything is nearly a guess; the second one leads to a sure thing. Keep several beginnings alive."),
            (likely_without_prompt, "The continuation is missing its beginning: return the given tokens too, [1, T + length]."),
            (likely_too_short, "One token is missing: the result should have T + length tokens."),
            (likely_all_beams, "These are all the beginnings that you kept. Return the best one only, [1, T + length]."),
