@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from genesis_course.attention import Block, MultiHeadAttention, Neighbours, Transformer, attention, attention_maps, causal_mask, rotate
+from genesis_course.attention import Block, MultiHeadAttention, Muon, Neighbours, Transformer, attention, attention_maps, causal_mask, orthogonal, rotate
 from genesis_course.data import Text
 from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss, write
 from genesis_course.support import CourseError
@@ -281,6 +281,39 @@ def test_mixed_precision_runs():
     model, ids = Transformer(VOCAB, context=8, width=16, heads=2, layers=2), tokens(length=12)
     with torch.autocast("cpu", torch.bfloat16): logits, state = model(ids)
     assert logits.isfinite().all() and rotate(torch.ones(300, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+# Muon
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), scale=st.sampled_from([1e-6, 1., 1e6]), seed=st.integers(0, 99))
+def test_orthogonal_keeps_the_directions_and_evens_out_the_lengths(rows, columns, scale, seed):
+    torch.manual_seed(seed)
+    u, s, v = torch.linalg.svd(torch.randn(rows, columns, dtype=torch.float64), full_matrices=False)
+    inside = u.T @ orthogonal(scale*(u*(0.2+s)) @ v) @ v.T
+    assert close(inside, inside.diagonal().diag(), 1e-6) and 0.5 < inside.diagonal().min() and inside.diagonal().max() < 1.3
+
+
+def test_orthogonal_of_zeros_is_zero(): assert orthogonal(torch.zeros(3, 5)).abs().max() == 0
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
+def test_muon_equals_torch():
+    "PyTorch orthogonalises in bfloat16, so they agree to a per cent"
+    ours, theirs = (nn.Parameter(torch.ones(6, 9)) for _ in range(2))
+    pair = Muon([ours], lr=0.02), torch.optim.Muon([theirs], lr=0.02, weight_decay=0., momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        ours.grad = torch.randn(6, 9)
+        theirs.grad = ours.grad.clone()
+        for optimizer in pair: optimizer.step()
+    assert (ours-theirs).norm() < 0.03*(ours-1).norm()
+
+
+def test_muon_moves_vectors_by_sign_and_kernels_as_matrices():
+    vector, kernel = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(4, 2, 3))
+    vector.grad, kernel.grad = torch.tensor([3., -0.1, 0.]), torch.randn(4, 2, 3)
+    Muon([vector, kernel], lr=0.5).step()
+    assert torch.allclose(vector, torch.tensor([-0.1, 0.1, 0.])) and kernel.shape == (4, 2, 3) and kernel.abs().max() > 0
 
 
 # Bad input
