@@ -11,7 +11,6 @@ __all__ = ['conv_size', 'conv2d', 'receptive_field', 'BatchNorm', 'conv_block', 
 # %% ../nbs/04_cnn.ipynb #a10f20ac
 import math
 import numbers
-from collections import OrderedDict
 from contextlib import contextmanager
 import torch
 from torch import nn
@@ -35,7 +34,8 @@ def _check_pixels(**values):
     for name, value in values.items():
         least = 0 if name == "padding" else 1
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-            raise CourseError(f"The {name} of a convolution is a whole number of pixels from {least} on; this is {value!r}.")
+            raise CourseError(f"The {name} of a convolution is a whole number of pixels from {least} on; "
+                f"this is {value!r}.")
 
 def _check_window(size, kernel, stride, padding):
     _check_pixels(size=size, kernel=kernel, stride=stride, padding=padding)
@@ -81,7 +81,7 @@ def receptive_field(
 
 # %% ../nbs/04_cnn.ipynb #ff70e29c
 class BatchNorm(nn.Module):
-    "Batch normalisation of maps [B, C, H, W] (Ioffe & Szegedy 2015, Algorithm 1); equal to `nn.BatchNorm2d`, and takes its weights"
+    "Batch norm of maps [B, C, H, W] (Ioffe & Szegedy 2015, Algorithm 1); equal to `nn.BatchNorm2d`, and takes its weights"
     def __init__(self,
         channels,       # C
         eps=1e-5,       # ε, keeps the root away from zero
@@ -102,8 +102,9 @@ class BatchNorm(nn.Module):
     def statistics(self, x):
         "Mean and variance of each channel in this batch; remembers them for evaluation"
         count = x.numel()//x.shape[1]
-        if count < 2: raise CourseError("Batch norm needs more than one number in a channel to learn from, but this batch "
-            f"is {list(x.shape)}. Use larger batches (drop_last=True leaves a small one out), or model.eval().")
+        if count < 2:
+            raise CourseError(f"Batch norm needs more than one number in a channel to learn from, but this batch is {list(x.shape)}. "
+                "Use larger batches (drop_last=True leaves a small one out), or model.eval().")
         mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
@@ -124,7 +125,7 @@ def conv_block(
 
 # %% ../nbs/04_cnn.ipynb #27adbe68
 class ResidualBlock(nn.Module):
-    "Two convolutions and a shortcut around them, [B, in, H, W] → [B, out, H/stride, W/stride] (He et al. 2016, eqs. 1 and 2)"
+    "Two convolutions and a shortcut, [B, in, H, W] → [B, out, H/stride, W/stride] (He et al. 2016, eqs. 1 and 2)"
     def __init__(self,
         in_channels,    # maps that come in
         out_channels,   # maps that go out
@@ -159,7 +160,8 @@ class ResNet(nn.Module):
         self.stem = conv_block(in_channels, widths[0], stem_kernel, stem_stride)
         for number, (before, width) in enumerate(zip([widths[0], *widths], widths), 1):
             first = ResidualBlock(before, width, stride=1 if number == 1 else 2)
-            self.add_module(f"stage{number}", nn.Sequential(first, *[ResidualBlock(width, width) for _ in range(blocks-1)]))
+            others = [ResidualBlock(width, width) for _ in range(blocks-1)]
+            self.add_module(f"stage{number}", nn.Sequential(first, *others))
         pooling = {"avg": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}[pool](1)
         self.head = nn.Sequential(pooling, nn.Flatten(), nn.Dropout(dropout), nn.Linear(widths[-1], classes))
 
@@ -172,17 +174,19 @@ class ResNet(nn.Module):
 def _check_images(x, channels, least):
     if not isinstance(x, torch.Tensor) or x.ndim != 4:
         shape = list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-        raise CourseError(f"A network for images needs a batch [B, C, H, W]; this is {shape}. One image alone: image[None].")
+        raise CourseError(f"A network for images needs a batch [B, C, H, W]; this is {shape}. "
+            "One image alone: image[None].")
     if not x.is_floating_point():
-        raise CourseError(f"Images go into a network as floats in [-1, 1], but these are {x.dtype}. Use to_floats(images).")
+        raise CourseError(f"Images go into a network as floats in [-1, 1], but these are {x.dtype}. "
+            "Use to_floats(images).")
     if x.shape[1] != channels:
         remedy = "x.expand(-1, 3, -1, -1)" if x.shape[1] == 1 else "x.mean(dim=1, keepdim=True)"
         convert = f", or convert the images: {remedy}" if {x.shape[1], channels} == {1, 3} else ""
         raise CourseError(f"This network was built for {channels} channel(s), but these images have {x.shape[1]}. "
             f"Build it with in_channels={x.shape[1]}{convert}.")
     if min(x.shape[2:]) < least:
-        raise CourseError(f"These images have {x.shape[2]}x{x.shape[3]} pixels, but this network halves them until nothing is left: "
-            f"it needs {least} a side. Give it fewer widths, or load larger images (size=…).")
+        raise CourseError(f"These images have {x.shape[2]}x{x.shape[3]} pixels, but this network halves them "
+            f"until nothing is left: it needs {least} a side. Give it fewer widths, or load larger images (size=…).")
 
 # %% ../nbs/04_cnn.ipynb #16efab93
 def _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_stride, pool, dropout):
@@ -193,7 +197,8 @@ def _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_strid
         if not values or any(isinstance(v, bool) or not isinstance(v, numbers.Integral) or v < 1 for v in values):
             given = list(values) if name == "widths" else values[0]
             raise CourseError(f"{name} of a ResNet: whole numbers from 1 on are needed; this is {given!r}.")
-    if stem_kernel % 2 == 0: raise CourseError(f"stem_kernel should be odd, so that the window has a middle; this is {stem_kernel}.")
+    if stem_kernel % 2 == 0:
+        raise CourseError(f"stem_kernel should be odd, so that the window has a middle; this is {stem_kernel}.")
     if pool not in ("avg", "max"): raise CourseError(f"pool is \"avg\" or \"max\"; this is {pool!r}.")
     if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise CourseError(f"dropout is a share from 0 to below 1; this is {dropout!r}.")
@@ -210,7 +215,8 @@ def warp(
 ):
     "Turned, moved and scaled images, [B, C, H, W]; bilinear, about the middle"
     count, _, height, width = images.shape
-    rotation, x, y, scale = (torch.as_tensor(value, dtype=images.dtype, device=images.device).expand(count) for value in (rotation, x, y, scale))
+    here = dict(dtype=images.dtype, device=images.device)
+    rotation, x, y, scale = (torch.as_tensor(value, **here).expand(count) for value in (rotation, x, y, scale))
     cos, sin, ratio = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation)), height/width
     rows = [(cos, -sin*ratio), (sin/ratio, cos)]                     # from the new picture back to the old one
     back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows], dim=1)/scale.view(-1, 1, 1)
@@ -238,7 +244,7 @@ def erase(
 
 # %% ../nbs/04_cnn.ipynb #575a4520
 class Augment:
-    "Random versions of a batch of images [B, C, H, W] in [-1, 1], on the device where it lies; for `Batches(transform=…)`"
+    "Random versions of images [B, C, H, W] in [-1, 1], on the device where they lie; for `Batches(transform=…)`"
     def __init__(self,
         rotate=0.,    # up to so many degrees to either side
         shift=0.,     # up to this share of the image in each direction
@@ -256,7 +262,8 @@ class Augment:
         _check_floats(images)
         def around(most): return most*(2*torch.rand(len(images), device=images.device)-1)
         if self.rotate or self.shift or self.scale:
-            images = warp(images, around(self.rotate), around(self.shift), around(self.shift), 1+around(self.scale), self.fill)
+            places = around(self.shift), around(self.shift)
+            images = warp(images, around(self.rotate), *places, 1+around(self.scale), self.fill)
         if self.flip: images = torch.where(around(1.).view(-1, 1, 1, 1) < 0, images.flip(3), images)
         return erase(images, self.erase) if self.erase else images
 
@@ -268,7 +275,8 @@ def _check_strength(name, value, most, unit):
 def _check_floats(images):
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():
         what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
-        raise CourseError(f"Augmentation works on float images [B, C, H, W] in [-1, 1]; this is {what}. Bytes become floats with to_floats(images).")
+        raise CourseError(f"Augmentation works on float images [B, C, H, W] in [-1, 1]; this is {what}. "
+            "Bytes become floats with to_floats(images).")
 
 # %% ../nbs/04_cnn.ipynb #ffc97e96
 def mixup(
@@ -280,10 +288,13 @@ def mixup(
     "Mixed images [B, C, H, W] and their soft targets [B, classes], for `F.cross_entropy` (mixup, Zhang et al. 2018)"
     _check_floats(images)
     if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 < alpha < math.inf:
-        raise CourseError(f"alpha of mixup is a number above 0, such as 0.2 or 1; this is {alpha!r}. Without mixup, do not call it.")
+        raise CourseError(f"alpha of mixup is a number above 0, such as 0.2 or 1; this is {alpha!r}. "
+            "Without mixup, do not call it.")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, but mixup was told of {classes} classes.")
-    share = torch.distributions.Beta(float(alpha), float(alpha)).sample((len(images), 1)).to(images)      # λ, one for each image
+        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, "
+            f"but mixup was told of {classes} classes.")
+    beta = torch.distributions.Beta(float(alpha), float(alpha))
+    share = beta.sample((len(images), 1)).to(images)                 # λ, one for each image
     partner = torch.randperm(len(images), device=images.device)
     targets = F.one_hot(labels, classes).to(images.dtype)
     mixed = share[:, :, None, None]*images + (1-share)[:, :, None, None]*images[partner]
@@ -334,15 +345,17 @@ def _part(model, layer):
     parts = dict(model.named_modules())
     if isinstance(layer, nn.Module) and any(layer is part for part in parts.values()): return layer
     if isinstance(layer, str) and layer in parts: return parts[layer]
-    raise CourseError(f"This network has no part {layer!r:.60}. Its parts are {', '.join(name for name, _ in model.named_children())}.")
+    known = ", ".join(name for name, _ in model.named_children())
+    raise CourseError(f"This network has no part {layer!r:.60}. Its parts are {known}.")
 
 def _check_maps(caught, logits, classes):
     maps = caught.get("layer")
     if not isinstance(maps, torch.Tensor) or maps.ndim != 4:
-        raise CourseError("Grad-CAM needs a part whose output is maps [B, C, H, W]. Take one before the global average pool.")
-    chosen = torch.as_tensor(classes)
-    if chosen.is_floating_point() or chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < logits.shape[1]:
-        raise CourseError(f"This network tells {logits.shape[1]} classes apart, 0 to {logits.shape[1]-1}; {classes!r:.60} is not among them.")
+        raise CourseError("Grad-CAM needs a part whose output is maps [B, C, H, W]. "
+            "Take one before the global average pool.")
+    chosen, count = torch.as_tensor(classes), logits.shape[1]
+    if chosen.is_floating_point() or chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < count:
+        raise CourseError(f"This network tells {count} classes apart, 0 to {count-1}; {classes!r:.60} is not among them.")
 
 # %% ../nbs/04_cnn.ipynb #a68cb2b0
 def transposed_size(
