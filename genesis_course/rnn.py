@@ -31,13 +31,14 @@ def draw_surprise(
     "Characters on tiles: the more a model is surprised, the darker; white is 0 bits, the darkest 8 and more"
     rows = math.ceil(len(passage)/columns)
     if ax is None:
-        with figure(width=8, height=0.22*rows+0.6, caption=caption) as ax: return draw_surprise(passage, bits, columns, title, ax)
+        with figure(width=8, height=0.22*rows+0.6, caption=caption) as ax:
+            return draw_surprise(passage, bits, columns, title, ax)
     tiles = torch.zeros(rows*columns)
     tiles[:len(passage)] = torch.as_tensor(bits)
     ax.imshow(tiles.view(rows, columns).numpy(), cmap="Oranges", vmin=0, vmax=8, aspect="auto")
     for i, character in enumerate(passage):
-        ax.text(i % columns, i//columns, character.replace("\n", "↵"), family="DejaVu Sans Mono", fontsize=8, ha="center", va="center",
-                color="white" if bits[i] > 5 else "black")
+        ax.text(i % columns, i//columns, character.replace("\n", "↵"), family="DejaVu Sans Mono", fontsize=8,
+                ha="center", va="center", color="white" if bits[i] > 5 else "black")
     if title: ax.set_title(title, loc="left")
     ax.set_axis_off()
 
@@ -58,7 +59,8 @@ class Cell(nn.Module):
     ):
         super().__init__()
         self.hidden_size, rows, bound = hidden_size, self.gates*hidden_size, hidden_size**-0.5
-        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size), "bias_ih": (rows,), "bias_hh": (rows,)}
+        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size),
+                  "bias_ih": (rows,), "bias_hh": (rows,)}
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
 
@@ -114,18 +116,19 @@ def check_ids(
 ):
     "A `CourseError` unless these are token numbers: [B, T] int64, from 0 to V − 1"
     if not isinstance(ids, torch.Tensor):
-        raise CourseError(f"A language model reads a tensor of token numbers [B, T], but this is {type(ids).__name__}: {ids!r:.60}. "
-                          "text.encode(…) makes such numbers.")
+        raise CourseError("A language model reads a tensor of token numbers [B, T], as text.encode(…)[None] makes it, "
+                          f"but this is {type(ids).__name__}: {ids!r:.60}.")
     if ids.dtype != torch.int64:
-        raise CourseError(f"Token numbers are int64, but these are {ids.dtype}. Use text.encode(…), or .long() if they are whole numbers.")
+        raise CourseError(f"Token numbers are int64, but these are {ids.dtype}. "
+                          "Use text.encode(…), or .long() if they are whole numbers.")
     if ids.ndim != 2 or not ids.numel():
-        raise CourseError(f"A language model reads [B, T] tokens, at least one, but this has the shape {list(ids.shape)}. "
-                          "One sequence becomes a batch with ids[None].")
+        raise CourseError(f"A language model reads [B, T] tokens, at least one, but this has the shape "
+                          f"{list(ids.shape)}. One sequence becomes a batch with ids[None].")
     if ids.device.type != "cpu": return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocab_size:
-        raise CourseError(f"These token numbers run from {low} to {high}, but the model knows {vocab_size}: 0 to {vocab_size-1}. "
-                          "Was the text encoded with another vocabulary?")
+        raise CourseError(f"These token numbers run from {low} to {high}, but the model knows {vocab_size}: "
+                          f"0 to {vocab_size-1}. Was the text encoded with another vocabulary?")
 
 # %% ../nbs/05_rnn.ipynb #2de08082
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -142,7 +145,8 @@ class RecurrentLM(nn.Module):
     ):
         super().__init__()
         if cell not in CELLS: raise CourseError(f"There is no cell {cell!r}. Choose {', '.join(map(repr, CELLS))}.")
-        self.vocab_size, width, layers = _whole("tokens", vocab_size), _whole("units in a state", width), _whole("layers", layers)
+        self.vocab_size, layers = _whole("tokens", vocab_size), _whole("layers", layers)
+        width = _whole("units in a state", width)
         self.embedding, self.dropout = nn.Embedding(vocab_size, width), nn.Dropout(dropout)
         self.recurrent = CELLS[cell](width, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.)
         self.head = nn.Linear(width, vocab_size)
@@ -196,8 +200,8 @@ def text_loss(
 def _pieces(ids, context, carry, rows):
     "The text cut so that every character but the first is a target exactly once: tensors [rows, length + 1]"
     if len(ids) <= context:
-        raise CourseError(f"A window of {context:,} characters and the one after it do not fit into a text of {len(ids):,}. "
-                          "Choose a smaller context, or a longer text.")
+        raise CourseError(f"A window of {context:,} characters and the one after it do not fit "
+                          f"into a text of {len(ids):,}. Choose a smaller context, or a longer text.")
     rows = min(rows, len(ids)-1)
     length = (len(ids)-1)//rows if carry else context
     count = rows if carry else (len(ids)-1)//length
@@ -206,7 +210,7 @@ def _pieces(ids, context, carry, rows):
     return [*whole, rest[None]] if len(rest) > 1 else whole
 
 def _scored(model, piece, context):
-    "−log p of every target in a piece [rows, length + 1], with the state carried from window to window; flat, on the CPU"
+    "−log p of every target in a piece [rows, length + 1], the state carried from window to window; flat, on the CPU"
     losses, state = [], None
     for start in range(0, piece.shape[1]-1, context):
         window = piece[:, start:start+context+1]
@@ -243,13 +247,16 @@ def _check_sampling(logits, temperature, top_k, top_p):
     def number(value): return isinstance(value, numbers.Real) and not isinstance(value, bool)
     size = logits.shape[-1]
     if not number(temperature) or not 0 < temperature < math.inf:
-        raise CourseError(f"The temperature must be a number above 0, but it is {temperature!r}. For the likeliest token every time, use top_k=1.")
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or not 1 <= top_k <= size):
-        raise CourseError(f"top_k must be a whole number from 1 to {size}, the size of the vocabulary, but it is {top_k!r}. To keep all tokens, leave it out.")
+        raise CourseError(f"The temperature must be a number above 0, but it is {temperature!r}. "
+                          "For the likeliest token every time, use top_k=1.")
+    whole = isinstance(top_k, numbers.Integral) and not isinstance(top_k, bool)
+    if top_k is not None and not (whole and 1 <= top_k <= size):
+        raise CourseError(f"top_k must be a whole number from 1 to {size}, the size of the vocabulary, but it is {top_k!r}. "
+                          "To keep all tokens, leave it out.")
     if top_p is not None and (not number(top_p) or not 0 < top_p <= 1):
         raise CourseError(f"top_p must be a share above 0 and up to 1, such as 0.9, but it is {top_p!r}.")
     if not logits.is_floating_point() or logits.isnan().any() or (logits.amax(-1).abs() == math.inf).any():
-        raise CourseError("These logits are no scores of a distribution: they hold NaN or infinity, or are not floats. "
+        raise CourseError("These logits are no scores of a distribution: they hold NaN or infinity, or are no floats. "
                           "Has the training diverged? Look at its loss, and lower the learning rate.")
 
 # %% ../nbs/05_rnn.ipynb #d440504a
@@ -286,12 +293,14 @@ def write(
 ):
     "The prompt, and what the model writes after it"
     if not isinstance(prompt, str) or not prompt:
-        raise CourseError(f"The prompt is how the passage begins, at least one character of text, but it is {prompt!r}.")
+        raise CourseError(f"The prompt is how the passage begins, at least one character, but it is {prompt!r}.")
     if unknown := sorted(set(prompt)-set(text.vocabulary)):
-        raise CourseError(f"The model has never read {', '.join(map(repr, unknown))}: leave it out of the prompt, or train on a text with it.")
+        raise CourseError(f"The model has never read {', '.join(map(repr, unknown))}: "
+                          "leave it out of the prompt, or train on a text with it.")
     known = getattr(model, "vocab_size", len(text.vocabulary))
     if known != len(text.vocabulary):
-        raise CourseError(f"This model knows {known} characters, but this text has {len(text.vocabulary)}: pass the Text that it was trained on.")
+        raise CourseError(f"This model knows {known} characters, but this text has {len(text.vocabulary)}: "
+                          "pass the Text that it was trained on.")
     return text.decode(generate(model, text.encode(prompt)[None], length, **settings))
 
 # %% ../nbs/05_rnn.ipynb #6cb4b543
@@ -302,7 +311,9 @@ def stream(
 ):
     "A list of batches (inputs, targets), each [B, T]: every row goes on where it stopped in the batch before"
     length = (len(text)-1)//_whole("rows", rows)//_whole("characters in a window", context)*context
-    if not length: raise CourseError(f"A text of {len(text):,} characters has no {rows} pieces with a window of {context} in each. Take fewer rows, or a shorter context.")
+    if not length:
+        raise CourseError(f"A text of {len(text):,} characters has no {rows} pieces with a window of {context} in each. "
+                          "Take fewer rows, or a shorter context.")
     pieces = text.ids[:rows*length+1].unfold(0, length+1, length)      # [B, length + 1]
     return [(pieces[:, k:k+context], pieces[:, k+1:k+context+1]) for k in range(0, length, context)]
 
@@ -335,7 +346,7 @@ def influence(
     model,   # any language model
     ids,     # [T] int64
 ):
-    "Matrix [T, T]: how far the logits at position i move when token j is changed; zeros above the diagonal, or it sees the future"
+    "[T, T]: how far the logits at position i move when token j is changed; not 0 above the diagonal: it sees the future"
     check_ids(ids[None], model.vocab_size)
     changed = ids.repeat(len(ids), 1)
     changed.fill_diagonal_(0)
@@ -349,7 +360,8 @@ class GraphMemory:
     "Inside `with GraphMemory() as memory:` the number `memory.bytes` is what autograd keeps for backward passes"
     def __enter__(self):
         self.bytes = 0
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Kept(tensor, self), lambda kept: kept.tensor)
+        put, get = lambda tensor: _Kept(tensor, self), lambda kept: kept.tensor
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(put, get)
         self.hooks.__enter__()
         return self
 
@@ -358,6 +370,6 @@ class GraphMemory:
 class _Kept:
     "A stored tensor, and a tag that is taken off when autograd lets it go"
     def __init__(self, tensor, memory):
-        self.tensor, self.memory, self.size = tensor.detach(), memory, tensor.nbytes      # detached, or a node would hold itself
+        self.tensor, self.memory, self.size = tensor.detach(), memory, tensor.nbytes   # detached: else a node holds itself
         memory.bytes += self.size
     def __del__(self): self.memory.bytes -= self.size

@@ -137,7 +137,7 @@ def test_probabilities_sum_to_one_and_keep_the_order(values, temperature, top_p)
     for cut in ({}, dict(top_k=k), dict(top_p=top_p), dict(top_k=k, top_p=top_p)):
         chances = next_probabilities(logits, temperature, **cut)
         assert abs(chances.sum().item()-1) < 1e-5 and (chances >= 0).all()
-        assert chances[logits.argmax()] > 0
+        assert chances[logits >= logits.max()-1e-4*temperature].max() > 0      # the likeliest, or one that rounding made its equal
         if "top_k" in cut: assert (chances > 0).sum() <= k
     close(next_probabilities(logits, temperature, top_k=len(values), top_p=1.), (logits/temperature).softmax(-1), 1e-4)
 
