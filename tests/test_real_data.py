@@ -2,7 +2,14 @@
 from pathlib import Path
 import nbformat
 import pytest
+import torch
+import torch.nn.functional as F
 from nbclient import NotebookClient
+from genesis_course.attention import Transformer
+from genesis_course.cnn import Augment, ResNet
+from genesis_course.data import Batches, Text, load_images, load_text
+from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
+from genesis_course.training import Player, Trainer, accuracy, evaluate, fit, one_cycle
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,3 +24,27 @@ def test_chapter_00_trains_its_network_on(name, floor, real_data, monkeypatch):
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT/"nbs")}}).execute()
     seen, kept, accuracy = eval(notebook.cells[-1].outputs[0]["data"]["text/plain"])
     assert (seen, kept) == (60_000, 10_000) and accuracy > floor
+
+
+@pytest.mark.parametrize("name, channels, flip, floor", [("mnist", 1, False, 0.90), ("fashion", 1, True, 0.70), ("cifar10", 3, True, 0.27)])
+def test_one_residual_network_learns(name, channels, flip, floor, real_data):
+    "Two epochs of 4,000 images (CIFAR-10: 3,200); seeds 0, 1 and 2 gave 0.951 to 0.955, 0.772 to 0.785 and 0.354 to 0.405; guessing gives 0.1"
+    torch.manual_seed(0)
+    train = load_images(name)
+    train, test = (train[:3200], train[3200:]) if name == "cifar10" else (train[:4000], load_images(name, split="test")[:2000])
+    model = ResNet(channels, widths=(16, 32, 64), stem_stride=2, pool="max")
+    batches = Batches(train, batch_size=32, transform=Augment(shift=0.05, flip=flip))
+    fit(model, F.cross_entropy, batches, epochs=2, lr=0.005, schedule=one_cycle, device="cpu")
+    right = evaluate(model, Batches(test, batch_size=500, shuffle=False), lambda module, batch: accuracy(module(batch[0]), batch[1]))
+    assert right["loss"] > floor
+
+
+@pytest.mark.parametrize("make", [lambda size: RecurrentLM(size, "lstm", width=128), lambda size: Transformer(size, 64, width=64, layers=2)], ids=["LSTM", "Transformer"])
+def test_a_language_model_learns_shakespeare(make, real_data):
+    "300 steps; seeds 0, 1 and 2 gave 3.09 to 3.10 bits a character (LSTM) and 3.10 to 3.12 (Transformer); without learning it is 6.02"
+    torch.manual_seed(0)
+    train, valid = load_text("shakespeare").split(0.1)
+    x, y = train.windows(64, step=64)
+    player = Player(make(len(train.vocabulary)), next_token_loss, lr=4e-3, schedule=one_cycle, clip=1.)
+    Trainer(player, device="cpu").fit(Batches(x[:4800], y[:4800], batch_size=16))
+    assert bits_per_character(text_loss(player.module, Text(valid.text[:20_000], valid.vocabulary), 64)) < 3.4
