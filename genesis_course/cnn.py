@@ -30,6 +30,11 @@ def conv_size(
     return (size+2*padding-kernel)//stride + 1
 
 # %% ../nbs/04_cnn.ipynb #a529adcc
+def _check_counts(**values):
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+            raise CourseError(f"{name} takes whole numbers from 1 on; this is {value!r}.")
+
 def _check_pixels(**values):
     for name, value in values.items():
         least = 0 if name == "padding" else 1
@@ -53,7 +58,7 @@ def conv2d(
     padding=0,   # pixels of zeros on all four sides
 ):
     "Convolution from its definition, [B, O, H', W']; equal to `F.conv2d`"
-    _check_conv(x, weight)
+    _check_conv(x, weight, bias)
     for side, kernel in zip(x.shape[2:], weight.shape[2:]): _check_window(side, kernel, stride, padding)
     windows = F.pad(x, [padding]*4)
     for axis, kernel in zip((2, 3), weight.shape[2:]): windows = windows.unfold(axis, kernel, stride)
@@ -61,18 +66,27 @@ def conv2d(
     return y if bias is None else y + bias[:, None, None]
 
 # %% ../nbs/04_cnn.ipynb #1d8dc320
-def _check_conv(x, weight):
-    if x.ndim != 4 or weight.ndim != 4:
-        raise CourseError(f"A convolution needs images [B, C, H, W] and weights [O, C, K, L]; "
-            f"these are {list(x.shape)} and {list(weight.shape)}.")
+def _check_conv(x, weight, bias):
+    shapes = [list(one.shape) if isinstance(one, torch.Tensor) else type(one).__name__ for one in (x, weight, bias)]
+    if any(len(shape) != 4 or isinstance(shape, str) for shape in shapes[:2]):
+        raise CourseError("A convolution needs tensors, images [B, C, H, W] and weights [O, C, K, L]; "
+            f"these are {shapes[0]} and {shapes[1]}.")
     if x.shape[1] != weight.shape[1]:
         raise CourseError(f"These images have {x.shape[1]} channel(s), but the weights expect {weight.shape[1]}.")
+    if bias is not None and shapes[2] != [len(weight)]:
+        raise CourseError(f"The bias holds one number for each of the {len(weight)} kernels; this is {shapes[2]}.")
+    if x.dtype != weight.dtype or not x.is_floating_point():
+        raise CourseError(f"Images and weights are floats of one kind; these are {x.dtype} and {weight.dtype}.")
 
 # %% ../nbs/04_cnn.ipynb #bdd4cf7c
 def receptive_field(
     layers,   # pairs (kernel, stride) of convolutions and poolings, from the picture on
 ):
     "Pixels along a side of what one unit after these layers can see (Araujo, Norris & Sim 2019, eq. 2)"
+    pairs = layers if isinstance(layers, (list, tuple)) else [None]
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+        raise CourseError("Layers are a list of pairs (kernel, stride), such as [(3, 1), (2, 2)]; "
+            f"this is {layers!r:.60}.")
     seen, step = 1, 1
     for kernel, stride in layers:
         _check_pixels(kernel=kernel, stride=stride)
@@ -88,6 +102,7 @@ class BatchNorm(nn.Module):
         momentum=0.1,   # share of the newest batch in the running statistics
     ):
         super().__init__()
+        _check_counts(channels=channels)
         self.eps, self.momentum = eps, momentum
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))      # γ, β
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -95,6 +110,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x):
+        _check_channels(x, self.weight, self.training)
         mean, var = self.statistics(x) if self.training else (self.running_mean, self.running_var)
         mean, var, gamma, beta = (values[:, None, None] for values in (mean, var, self.weight, self.bias))
         return gamma*(x-mean)/torch.sqrt(var+self.eps) + beta
@@ -102,15 +118,22 @@ class BatchNorm(nn.Module):
     def statistics(self, x):
         "Mean and variance of each channel in this batch; remembers them for evaluation"
         count = x.numel()//x.shape[1]
-        if count < 2:
-            raise CourseError(f"Batch norm needs more than one number in a channel to learn from, but this batch is {list(x.shape)}. "
-                "Use larger batches (drop_last=True leaves a small one out), or model.eval().")
         mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var*count/(count-1), self.momentum)      # the unbiased variance, as in the paper
             self.num_batches_tracked += 1
         return mean, var
+
+# %% ../nbs/04_cnn.ipynb #5762d26b
+def _check_channels(x, weight, training):
+    shape, channels = list(getattr(x, "shape", [])), len(weight)
+    if len(shape) != 4 or shape[1] != channels or x.dtype != weight.dtype:
+        what = f"{x.dtype} {shape}" if isinstance(x, torch.Tensor) else type(x).__name__
+        raise CourseError(f"This batch norm takes maps [B, {channels}, H, W] of {weight.dtype}; this is {what}.")
+    if training and x.numel() < 2*channels:
+        raise CourseError("Batch norm needs more than one number in a channel to learn from, but this batch is "
+            f"{shape}. Use larger batches (drop_last=True leaves a small one out), or model.eval().")
 
 # %% ../nbs/04_cnn.ipynb #fef0bc5e
 def conv_block(
@@ -120,6 +143,8 @@ def conv_block(
     stride=1,       # 2 halves the picture
 ):
     "Convolution, batch norm, ReLU: [B, in, H, W] → [B, out, H/stride, W/stride]"
+    _check_counts(in_channels=in_channels, out_channels=out_channels, kernel=kernel, stride=stride)
+    if kernel % 2 == 0: raise CourseError(f"The kernel should be odd, so that the window has a middle; this is {kernel}.")
     convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel//2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
 
@@ -132,6 +157,7 @@ class ResidualBlock(nn.Module):
         stride=1,       # 2 halves the picture
     ):
         super().__init__()
+        _check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride)
         last = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels)
         nn.init.zeros_(last[1].weight)
         self.change = nn.Sequential(*conv_block(in_channels, out_channels, stride=stride), *last)      # F
@@ -167,6 +193,7 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         _check_images(x, self.in_channels, self.least)
+        _check_batch(x, self.least, self.training, self.head[-1].weight.dtype)
         for part in self.children(): x = part(x)
         return x
 
@@ -189,14 +216,18 @@ def _check_images(x, channels, least):
             f"until nothing is left: it needs {least} a side. Give it fewer widths, or load larger images (size=…).")
 
 # %% ../nbs/04_cnn.ipynb #16efab93
+def _check_batch(x, least, training, dtype):
+    if x.dtype == torch.float64 and dtype != torch.float64:
+        raise CourseError(f"These images are torch.float64, but the network computes in {dtype}. Use images.float().")
+    if training and len(x)*math.ceil(x.shape[2]/least)*math.ceil(x.shape[3]/least) == 1:
+        raise CourseError("One image of which one number is left in each map: batch norm cannot learn from that. "
+            "Use larger batches (drop_last=True leaves a small one out), or model.eval().")
+
+# %% ../nbs/04_cnn.ipynb #5b47a2bc
 def _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_stride, pool, dropout):
     widths = tuple(widths) if isinstance(widths, (list, tuple)) else (widths,)
-    counts = {"in_channels": [in_channels], "classes": [classes], "widths": widths, "blocks": [blocks],
-              "stem_kernel": [stem_kernel], "stem_stride": [stem_stride]}
-    for name, values in counts.items():
-        if not values or any(isinstance(v, bool) or not isinstance(v, numbers.Integral) or v < 1 for v in values):
-            given = list(values) if name == "widths" else values[0]
-            raise CourseError(f"{name} of a ResNet: whole numbers from 1 on are needed; this is {given!r}.")
+    _check_counts(in_channels=in_channels, classes=classes, blocks=blocks, stem_kernel=stem_kernel, stem_stride=stem_stride)
+    for width in widths or [widths]: _check_counts(widths=width)
     if stem_kernel % 2 == 0:
         raise CourseError(f"stem_kernel should be odd, so that the window has a middle; this is {stem_kernel}.")
     if pool not in ("avg", "max"): raise CourseError(f"pool is \"avg\" or \"max\"; this is {pool!r}.")
@@ -214,14 +245,34 @@ def warp(
     fill=-1.,      # what is seen where the image has ended; -1 is black
 ):
     "Turned, moved and scaled images, [B, C, H, W]; bilinear, about the middle"
+    _check_floats(images)
     count, _, height, width = images.shape
-    here = dict(dtype=images.dtype, device=images.device)
-    rotation, x, y, scale = (torch.as_tensor(value, **here).expand(count) for value in (rotation, x, y, scale))
+    if not count: return images
+    numbers_given = dict(rotation=rotation, x=x, y=y, scale=scale)
+    rotation, x, y, scale = (_per_image(images, *pair) for pair in numbers_given.items())
     cos, sin, ratio = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation)), height/width
     rows = [(cos, -sin*ratio), (sin/ratio, cos)]                     # from the new picture back to the old one
     back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows], dim=1)/scale.view(-1, 1, 1)
     grid = F.affine_grid(back, list(images.shape), align_corners=False)
     return F.grid_sample(images-fill, grid, align_corners=False) + fill
+
+# %% ../nbs/04_cnn.ipynb #75fea33b
+def _check_floats(images):
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise CourseError(f"Augmentation works on float images [B, C, H, W] in [-1, 1]; this is {what}. "
+            "Bytes become floats with to_floats(images).")
+
+def _per_image(images, name, value):
+    least = 0 if name == "scale" else -math.inf
+    if isinstance(value, numbers.Real) and not least < value < math.inf:
+        kind = "a number above 0" if name == "scale" else "a finite number"
+        raise CourseError(f"{name} is {kind}; this is {value!r}.")
+    try: return torch.as_tensor(value, dtype=images.dtype, device=images.device).expand(len(images))
+    except (TypeError, ValueError, RuntimeError):
+        what = list(value.shape) if isinstance(value, torch.Tensor) else repr(value)[:60]
+        said = f"{name} is one number, or one for each of the {len(images)} images; this is {what}."
+        raise CourseError(said) from None
 
 # %% ../nbs/04_cnn.ipynb #7165b0c6
 def erase(
@@ -231,6 +282,8 @@ def erase(
     fill=0.,             # what the hole shows; 0 is grey
 ):
     "Images with a rectangle hidden in some of them, [B, C, H, W] (random erasing, Zhong et al. 2020)"
+    _check_floats(images)
+    _check_hole(probability, area)
     count, _, height, width = images.shape
     def draw(low, high): return low+(high-low)*torch.rand(count, 1, device=images.device)
     covered, stretch = draw(*area), torch.exp(draw(-math.log(2), math.log(2)))
@@ -242,6 +295,18 @@ def erase(
     hole = bands[0][:, None, :, None] & bands[1][:, None, None, :] & (draw(0, 1) < probability)[:, None, None]
     return images.masked_fill(hole, fill)
 
+# %% ../nbs/04_cnn.ipynb #dd259a16
+def _check_hole(probability, area):
+    _check_strength("probability", probability, 1, "a number")
+    if not isinstance(area, (list, tuple)) or len(area) != 2:
+        raise CourseError(f"area is a pair, the smallest and the largest share of the image; this is {area!r:.60}.")
+    for value in area: _check_strength("area", value, 1, "a pair of shares")
+    if area[0] > area[1]: raise CourseError(f"area begins with the smaller share; this is {area!r}.")
+
+def _check_strength(name, value, most, unit):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= most:
+        raise CourseError(f"{name} is {unit}, from 0 to {most}; this is {value!r}.")
+
 # %% ../nbs/04_cnn.ipynb #575a4520
 class Augment:
     "Random versions of images [B, C, H, W] in [-1, 1], on the device where they lie; for `Batches(transform=…)`"
@@ -250,12 +315,15 @@ class Augment:
         shift=0.,     # up to this share of the image in each direction
         scale=0.,     # up to this share larger or smaller
         erase=0.,     # probability of a hidden rectangle
-        flip=False,   # mirror every other image left to right
+        flip=False,   # mirror about half of the images left to right
         fill=-1.,     # what is seen beyond the edge; -1 is black
     ):
         limits = {"rotate": (rotate, 180, "degrees"), "shift": (shift, 1, "a share of the image"),
                   "scale": (scale, 0.99, "a share"), "erase": (erase, 1, "a probability")}
         for name, (value, most, unit) in limits.items(): _check_strength(name, value, most, unit)
+        if isinstance(fill, bool) or not isinstance(fill, numbers.Real):
+            raise CourseError(f"fill is a number; this is {fill!r}.")
+        if not isinstance(flip, bool): raise CourseError(f"flip is True or False; this is {flip!r}.")
         self.rotate, self.shift, self.scale, self.erase, self.flip, self.fill = rotate, shift, scale, erase, flip, fill
 
     def __call__(self, images):
@@ -266,17 +334,6 @@ class Augment:
             images = warp(images, around(self.rotate), *places, 1+around(self.scale), self.fill)
         if self.flip: images = torch.where(around(1.).view(-1, 1, 1, 1) < 0, images.flip(3), images)
         return erase(images, self.erase) if self.erase else images
-
-# %% ../nbs/04_cnn.ipynb #ea4f150a
-def _check_strength(name, value, most, unit):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= most:
-        raise CourseError(f"{name} is {unit}, from 0 to {most}; this is {value!r}.")
-
-def _check_floats(images):
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
-        raise CourseError(f"Augmentation works on float images [B, C, H, W] in [-1, 1]; this is {what}. "
-            "Bytes become floats with to_floats(images).")
 
 # %% ../nbs/04_cnn.ipynb #ffc97e96
 def mixup(
@@ -290,15 +347,23 @@ def mixup(
     if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 < alpha < math.inf:
         raise CourseError(f"alpha of mixup is a number above 0, such as 0.2 or 1; this is {alpha!r}. "
             "Without mixup, do not call it.")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, "
-            f"but mixup was told of {classes} classes.")
+    _check_labels(labels, len(images), classes)
     beta = torch.distributions.Beta(float(alpha), float(alpha))
     share = beta.sample((len(images), 1)).to(images)                 # λ, one for each image
     partner = torch.randperm(len(images), device=images.device)
-    targets = F.one_hot(labels, classes).to(images.dtype)
+    targets = F.one_hot(labels.long(), classes).to(images.dtype)
     mixed = share[:, :, None, None]*images + (1-share)[:, :, None, None]*images[partner]
     return mixed, share*targets + (1-share)*targets[partner]
+
+# %% ../nbs/04_cnn.ipynb #7d86fef5
+def _check_labels(labels, count, classes):
+    _check_counts(classes=classes)
+    kind = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
+    if not isinstance(labels, torch.Tensor) or list(labels.shape) != [count] or labels.is_floating_point():
+        raise CourseError(f"mixup needs one class number for each of the {count} images, as a tensor; this is {kind}.")
+    if count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, "
+            f"but mixup was told of {classes} classes.")
 
 # %% ../nbs/04_cnn.ipynb #6784a7be
 @contextmanager
@@ -318,8 +383,13 @@ def feature_maps(
     x,       # [B, C, H, W]
 ):
     "What each part of a network makes of the images: {name: maps [B, C, H, W]}, in evaluation mode"
+    _check_model(model)
     with _modes([model], False), _outputs(dict(model.named_children())) as caught: model(x)
     return {name: maps for name, maps in caught.items() if isinstance(maps, torch.Tensor) and maps.ndim == 4}
+
+# %% ../nbs/04_cnn.ipynb #2fc16f67
+def _check_model(model):
+    if not isinstance(model, nn.Module): raise CourseError(f"A network is needed here; this is {type(model).__name__}.")
 
 # %% ../nbs/04_cnn.ipynb #92d22da1
 def grad_cam(
@@ -330,11 +400,13 @@ def grad_cam(
 ):
     "Where the evidence for a class lies, [B, H, W] from 0 to 1 (Grad-CAM, Selvaraju et al. 2017, eqs. 1 and 2)"
     part = _part(model, layer)
+    _check_question(images, classes)
     with _modes([model], False), torch.enable_grad(), _outputs({"layer": part}) as caught:
         logits = model(images.detach().requires_grad_())
         _check_maps(caught, logits, classes)
         wanted = torch.as_tensor(classes, device=logits.device).expand(len(logits))
-        slope, = torch.autograd.grad(logits.gather(1, wanted[:, None]).sum(), caught["layer"])
+        score = logits.gather(1, wanted.long()[:, None]).sum()
+        slope, = torch.autograd.grad(score, caught["layer"], materialize_grads=True)
     alpha = slope.mean(dim=(2, 3), keepdim=True)
     heat = F.relu((alpha*caught["layer"]).sum(dim=1, keepdim=True)).detach()
     heat = F.interpolate(heat, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
@@ -342,14 +414,28 @@ def grad_cam(
 
 # %% ../nbs/04_cnn.ipynb #3e88549f
 def _part(model, layer):
+    _check_model(model)
     parts = dict(model.named_modules())
     if isinstance(layer, nn.Module) and any(layer is part for part in parts.values()): return layer
     if isinstance(layer, str) and layer in parts: return parts[layer]
     known = ", ".join(name for name, _ in model.named_children())
     raise CourseError(f"This network has no part {layer!r:.60}. Its parts are {known}.")
 
+def _check_question(images, classes):
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise CourseError(f"Grad-CAM needs a batch of float images [B, C, H, W]; this is {what}.")
+    try: chosen = torch.as_tensor(classes)
+    except (TypeError, ValueError, RuntimeError): chosen = torch.tensor(True)
+    if chosen.dtype == torch.bool or list(chosen.shape) not in ([], [1], [len(images)]):
+        what = list(classes.shape) if isinstance(classes, torch.Tensor) else repr(classes)[:60]
+        raise CourseError(f"classes is one class number, or one for each of the {len(images)} images; "
+            f"this is {what}.")
+
 def _check_maps(caught, logits, classes):
     maps = caught.get("layer")
+    if logits.ndim != 2:
+        raise CourseError(f"Grad-CAM needs a network that returns logits [B, classes]; these are {list(logits.shape)}.")
     if not isinstance(maps, torch.Tensor) or maps.ndim != 4:
         raise CourseError("Grad-CAM needs a part whose output is maps [B, C, H, W]. "
             "Take one before the global average pool.")

@@ -324,3 +324,63 @@ def test_looking_in_the_wrong_place_is_a_sentence():
     said(lambda: grad_cam(network, "stage1", x, 10), "0 to 9")
     said(lambda: grad_cam(network, "stage1", x, 1.5), "0 to 9")
     said(lambda: grad_cam(network, "stage1", torch.zeros(2, 3, 8, 8), 1), "channel")
+
+def test_a_bias_that_would_be_spread_is_a_sentence():
+    for bias in (torch.zeros(1), torch.zeros(5), torch.zeros(4, 1), 0.5): said(lambda: conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(4, 1, 3, 3), bias), "4 kernels")
+
+def test_convolutions_of_other_things_are_sentences():
+    weight = torch.zeros(4, 1, 3, 3)
+    for x in (None, [[1]], torch.zeros(8, 8).numpy()): said(lambda: conv2d(x, weight), "tensors")
+    for dtype in (torch.uint8, torch.float64): said(lambda: conv2d(torch.zeros(1, 1, 8, 8, dtype=dtype), weight), str(dtype))
+
+@pytest.mark.parametrize("layers", [None, [3, 3], (3, 1), [(3,)], "33", [(3, 1), ...], [(3, 1, 0)]])
+def test_layers_that_are_no_pairs_are_a_sentence(layers): said(lambda: receptive_field(layers), "pairs (kernel, stride)")
+
+@pytest.mark.parametrize("maps", [torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4), torch.zeros(2, 2), torch.zeros(2, 2, 4, 4, dtype=torch.float64), None, [[1]]])
+def test_batch_norm_of_the_wrong_maps_is_a_sentence(maps):
+    said(lambda: BatchNorm(2)(maps), "[B, 2, H, W]")
+    said(lambda: BatchNorm(2).eval()(maps), "[B, 2, H, W]")
+
+def test_impossible_layers_are_sentences():
+    said(lambda: BatchNorm(0), "channels")
+    said(lambda: conv_block(1, 2, 4), "odd")
+    said(lambda: conv_block(0, 2), "in_channels")
+    for stride in (0, -1, 1.5): said(lambda: ResidualBlock(2, 2, stride), "stride")
+
+def test_one_image_in_training_and_double_precision_are_sentences():
+    said(lambda: ResNet()(torch.zeros(1, 1, 4, 4)), "batch norm", "model.eval()")
+    assert ResNet().eval()(torch.zeros(1, 1, 4, 4)).shape == (1, 10) and ResNet()(torch.zeros(1, 1, 5, 4)).shape == (1, 10)
+    said(lambda: ResNet()(torch.zeros(2, 1, 8, 8, dtype=torch.float64)), "images.float()")
+    assert ResNet().double()(torch.zeros(2, 1, 8, 8, dtype=torch.float64)).dtype == torch.float64
+
+def test_an_empty_batch_stays_empty():
+    augment = Augment(rotate=5, shift=0.1, scale=0.1, erase=0.5, flip=True)
+    assert augment(torch.zeros(0, 1, 8, 8)).shape == (0, 1, 8, 8) and ResNet()(torch.zeros(0, 1, 8, 8)).shape == (0, 10)
+
+def test_impossible_warps_and_holes_are_sentences():
+    x = pictures(4)
+    said(lambda: warp(x.byte()), "to_floats")
+    said(lambda: erase(x[0]), "float images")
+    for scale in (0, -1, math.nan, math.inf): said(lambda: warp(x, scale=scale), "scale")
+    for rotation in (None, "10", torch.zeros(3), math.nan): said(lambda: warp(x, rotation=rotation), "rotation")
+    for settings in (dict(probability=2), dict(probability=None), dict(area=0.2), dict(area=(0.5, 0.1)), dict(area=(-1, 0.1)), dict(area=(0, 2))):
+        said(lambda: erase(x, **settings), next(iter(settings)))
+    said(lambda: Augment(flip="no"), "flip")
+    said(lambda: Augment(fill=None), "fill")
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 1], torch.tensor([[0], [1], [2], [1]]), torch.tensor([0, 1]), torch.zeros(4), torch.zeros(4, 3), None])
+def test_mixup_of_labels_of_another_kind_is_a_sentence(labels): said(lambda: mixup(pictures(4), labels, 3, 0.5), "one class number", "4 images")
+
+def test_mixup_takes_labels_of_any_whole_dtype():
+    for dtype in (torch.uint8, torch.int32): assert mixup(pictures(4), torch.tensor([0, 1, 2, 1], dtype=dtype), 3, 0.5)[1].shape == (4, 3)
+    for classes in (None, 3., "3", True, 0): said(lambda: mixup(pictures(4), torch.tensor([0, 1, 2, 1]), classes, 0.5), "classes")
+
+@pytest.mark.parametrize("classes", [None, True, "4", [1, 2], torch.tensor([1, 2]), torch.tensor([[1], [2], [3], [4]])])
+def test_a_question_of_the_wrong_form_is_a_sentence(classes): said(lambda: grad_cam(ResNet(widths=(4, 8)), "stage2", pictures(4, 8), classes), "one class number")
+
+def test_looking_with_or_at_something_else_is_a_sentence():
+    network, x = ResNet(widths=(4, 8)), pictures(4, 8)
+    for images in (None, x.numpy(), x.byte(), x[0]): said(lambda: grad_cam(network, "stage2", images, 1), "float images")
+    said(lambda: grad_cam(None, "stage2", x, 1), "network")
+    said(lambda: feature_maps(None, x), "network")
+    said(lambda: grad_cam(nn.Sequential(nn.Conv2d(1, 2, 3)), "0", x, 1), "logits")

@@ -10,13 +10,13 @@ __all__ = ['sizes', 'pooling', 'layers', 'layers_too_narrow', 'layers_too_greedy
            'max_pool_wrong_axes', 'max_pool_mean', 'max_pool_in_rows', 'max_pool_slides', 'max_pool_picks_corners',
            'max_pool_over_everything', 'max_pool_of_two', 'max_pool_adds_zero', 'normalise_channels',
            'normalise_over_the_batch', 'normalise_each_image', 'normalise_each_map', 'normalise_everything',
-           'normalise_unbiased', 'normalise_by_variance', 'normalise_only_centres', 'normalise_eps_outside',
-           'soft_targets', 'targets_of_mixed_numbers', 'targets_swapped', 'targets_both_certain',
-           'targets_half_and_half', 'targets_of_the_larger', 'targets_overwritten', 'targets_first_only', 'decoder',
-           'decoder_ends_at_20', 'decoder_of_kernel_3', 'decoder_without_padding', 'decoder_once_more', 'decoder_of_32',
-           'decoder_with_plain_convolutions', 'decoder_of_many_channels', 'decoder_with_a_frame', 'join',
-           'join_as_they_are', 'join_scrambled', 'join_flattens_the_batch', 'join_adds', 'join_corner',
-           'join_forgets_the_maps', 'join_same_for_all']
+           'normalise_unbiased', 'normalise_by_variance', 'normalise_only_centres', 'normalise_without_eps',
+           'normalise_without_keepdim', 'normalise_eps_outside', 'soft_targets', 'targets_of_mixed_numbers',
+           'targets_swapped', 'targets_both_certain', 'targets_half_and_half', 'targets_of_the_larger',
+           'targets_overwritten', 'targets_first_only', 'decoder', 'decoder_ends_at_20', 'decoder_of_kernel_3',
+           'decoder_without_padding', 'decoder_once_more', 'decoder_of_32', 'decoder_with_plain_convolutions',
+           'decoder_of_many_channels', 'decoder_with_a_frame', 'join', 'join_as_they_are', 'join_scrambled',
+           'join_flattens_the_batch', 'join_adds', 'join_corner', 'join_forgets_the_maps', 'join_same_for_all']
 
 # %% ../../nbs/answers/04_cnn.ipynb #d6d7d9b4
 import numbers
@@ -28,6 +28,7 @@ from ..practice import Exercise, grade
 # %% ../../nbs/answers/04_cnn.ipynb #4c25b024
 def _seen_sizes(sizes):
     names = ["convolution with kernel 5", "pooling", "convolution with stride 2", "last convolution"]
+    if hasattr(sizes, "tolist"): sizes = sizes.tolist()          # a tensor or an array
     if not isinstance(sizes, (list, tuple)): sizes = [sizes]
     if ... in sizes: return None
     padded = [*sizes, None, None, None, None][:4]
@@ -116,6 +117,7 @@ def _is_whole(number): return isinstance(number, numbers.Integral) and not isins
 
 def _seen_layers(layers):
     "What a judge needs to know of a list of layers"
+    if hasattr(layers, "tolist"): layers = layers.tolist()
     pairs = list(layers) if isinstance(layers, (list, tuple)) else [layers]
     if ... in pairs or any(isinstance(pair, (list, tuple)) and ... in pair for pair in pairs): return None
     readable = bool(pairs) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and all(map(_is_whole, pair)) for pair in pairs)
@@ -132,7 +134,7 @@ def _judge_layers(seen):
     if not readable: return "A list of pairs of whole numbers is asked for, such as [(3, 1), (3, 2)]."
     if kernel > 3: return f"A kernel of {kernel} is too wide: at most 3 is asked for."
     if count > 6: return f"These are {count} layers; six are allowed. Let some of them stride."
-    if side < 3: return f"One unit sees {field} pixels, but the last map is {max(side, 0)} pixels wide; it should be at least 3. Fewer strides, or later ones."
+    if side < 3: return f"One unit sees {field} pixels, but of the last map only {max(side, 0)} a side is left; it should be at least 3. Fewer strides, or later ones."
     if field < 18: return f"One unit sees {field} pixels; 18 are asked for. A stride early on makes all later layers see further."
 
 # %% ../../nbs/answers/04_cnn.ipynb #1a3f98cb
@@ -164,6 +166,8 @@ def normalise_everything(x, eps=1e-5): return _normalised(x, (0, 1, 2, 3), eps)
 def normalise_unbiased(x, eps=1e-5): return _normalised(x, (0, 2, 3), eps, unbiased=True)
 def normalise_by_variance(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.var(dim=(0, 2, 3), unbiased=False, keepdim=True)+eps)
 def normalise_only_centres(x, eps=1e-5): return x-x.mean(dim=(0, 2, 3), keepdim=True)
+def normalise_without_eps(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3), keepdim=True))/x.std(dim=(0, 2, 3), unbiased=False, keepdim=True)
+def normalise_without_keepdim(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3)))/torch.sqrt(x.var(dim=(0, 2, 3), unbiased=False)+eps)
 def normalise_eps_outside(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.std(dim=(0, 2, 3), unbiased=False, keepdim=True)+eps)
 
 # %% ../../nbs/answers/04_cnn.ipynb #1c7d9510
@@ -182,6 +186,8 @@ batch_norm = Exercise("cnn.4", "Batch norm without memory", normalise_channels, 
            (normalise_unbiased, "Nearly: the variance here is divided by n - 1. The paper normalises with the variance of the batch itself, divided by n (`unbiased=False`)."),
            (normalise_by_variance, "Divided by the variance. The root is missing."),
            (normalise_only_centres, "The mean is 0 now, but the variance is what it was."),
+           (normalise_without_eps, "ε is missing: a channel that is constant becomes 0/0, and one that hardly varies is blown up."),
+           (normalise_without_keepdim, "The shape fits by chance: a mean of shape [C] was laid along the width, not the channels. keepdim=True leaves it its four axes."),
            (normalise_eps_outside, "Nearly: ε belongs under the root, next to the variance. For a channel that hardly varies that makes a visible difference.")],
     hints=["Which axes of [B, C, H, W] should be averaged away? All but the channels.",
            "`x.mean(dim=(0, 2, 3), keepdim=True)`, and the same for the variance with unbiased=False.",
@@ -275,8 +281,8 @@ def decoder_with_a_frame():
 
 # %% ../../nbs/answers/04_cnn.ipynb #d1711c7a
 def _seen_decoder(build):
-    network = build()
-    if network is None: return None
+    network = None if isinstance(build, nn.Module) else build()
+    if network is None and not isinstance(build, nn.Module): return None
     codes = torch.linspace(-2, 2, 48).view(3, 16).sin().requires_grad_()
     pictures = network.eval()(codes) if isinstance(network, nn.Module) else None
     seen = {"shape": "no network", "transposed convolutions": False, "every number of the code reaches the picture": False, "the rim is drawn": False}
@@ -347,7 +353,7 @@ def _given():
 def _is_joined(joined, maps, vector):
     "Whether this is one of the right ways to join them"
     spread = vector[:, :, None, None].expand(-1, -1, *maps.shape[2:])
-    lists = [maps.flatten(1), maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))]
+    lists = [maps.flatten(1), maps.mean(dim=(2, 3)), maps.sum(dim=(2, 3)), maps.amax(dim=(2, 3)), maps.permute(0, 2, 3, 1).flatten(1)]
     pairs = [(maps, spread), *((flat, vector) for flat in lists)]
     rights = [torch.cat(order, dim=1) for pair in pairs for order in (pair, pair[::-1])]
     return any(joined.shape == right.shape and torch.allclose(joined, right, atol=1e-5) for right in rights)
@@ -362,6 +368,8 @@ def _seen_join(answer):
     if joined is None: return None
     if not isinstance(joined, torch.Tensor) or not joined.numel():
         return {"verdict": "A tensor is asked for, in which maps and vector are joined.", "fingerprint": 0.}
+    if not joined.detach().double().isfinite().all():
+        return {"verdict": "There are numbers in it that are not finite; maps and vector had none.", "fingerprint": 0.}
     verdict = "fits" if _is_joined(joined, maps, vector) else (
         "This is neither. Either [B, C+V, H, W], with each number of the vector everywhere in a plane of its own, or a list [B, …] "
         f"of all map values (or of their means) and the vector. The shape of yours is {list(joined.shape)}.")
