@@ -28,7 +28,7 @@ from common import save
 
 CONTEXT, WIDTH, HEADS, LAYERS, BATCH, ITERATIONS = 64, 128, 4, 4, 12, 2000
 STEPS = 500     # of the recipe, in batches of 12 as well
-NETWORKS = {"RNN": ("rnn", 128, 3e-3), "LSTM": ("lstm", 192, 6e-3), "GRU": ("gru", 192, 4e-3), "Transformer": (None, WIDTH, 4e-3)}    # cell, width, learning rate
+NETWORKS = {"RNN": ("rnn", 256, 2e-3), "LSTM": ("lstm", 192, 6e-3), "GRU": ("gru", 192, 4e-3), "Transformer": (None, WIDTH, 4e-3)}    # cell, width, learning rate
 POINTS = 8      # measurements on a curve
 
 
