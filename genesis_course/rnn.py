@@ -29,7 +29,9 @@ def draw_surprise(
     caption=None,   # one sentence under the picture
 ):
     "Characters on tiles: the more a model is surprised, the darker; white is 0 bits, the darkest 8 and more"
-    rows = math.ceil(len(passage)/columns)
+    if not len(passage) == len(bits) > 0:
+        raise CourseError(f"Every character needs its surprise, but there are {len(passage)} characters and {len(bits)} numbers.")
+    rows = math.ceil(len(passage)/_whole("columns", columns))
     if ax is None:
         with figure(width=8, height=0.22*rows+0.6, caption=caption) as ax:
             return draw_surprise(passage, bits, columns, title, ax)
@@ -58,13 +60,19 @@ class Cell(nn.Module):
         hidden_size,   # numbers in the state
     ):
         super().__init__()
-        self.hidden_size, rows, bound = hidden_size, self.gates*hidden_size, hidden_size**-0.5
+        self.input_size, self.hidden_size = _whole("inputs", input_size), _whole("units in a state", hidden_size)
+        rows, bound = self.gates*hidden_size, hidden_size**-0.5
         shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size),
                   "bias_ih": (rows,), "bias_hh": (rows,)}
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
 
-    def start(self, x): return x.new_zeros(len(x), self.hidden_size)
+    def start(self, x):
+        "A state of zeros for every sequence of the batch"
+        if x.ndim != 2 or x.shape[1] != self.input_size:
+            raise CourseError(f"A cell reads one step, [B, {self.input_size}], but this has the shape {list(x.shape)}. "
+                              "To read sequences [B, T, …], use unroll(cell, x).")
+        return x.new_zeros(len(x), self.hidden_size)
 
 # %% ../nbs/05_rnn.ipynb #309d24c7
 class RNNCell(Cell):
@@ -103,6 +111,8 @@ def unroll(
     state=None,   # where to start; None: from zeros
 ):
     "The same cell at every step: outputs [B, T, hidden], and the state after the last step"
+    if x.ndim != 3 or not x.shape[1]:
+        raise CourseError(f"unroll reads sequences [B, T, input] of at least one step; this has the shape {list(x.shape)}.")
     outputs = []
     for step in x.unbind(dim=1):
         state = cell(step, state)
@@ -144,7 +154,10 @@ class RecurrentLM(nn.Module):
         forget_bias=1.,   # first bias of an LSTM's forget gates
     ):
         super().__init__()
-        if cell not in CELLS: raise CourseError(f"There is no cell {cell!r}. Choose {', '.join(map(repr, CELLS))}.")
+        if not isinstance(cell, str) or cell not in CELLS:
+            raise CourseError(f"There is no cell {cell!r}. Choose {', '.join(map(repr, CELLS))}.")
+        if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+            raise CourseError(f"dropout is a share from 0 up to, but not including, 1; this is {dropout!r}.")
         self.vocab_size, layers = _whole("tokens", vocab_size), _whole("layers", layers)
         width = _whole("units in a state", width)
         self.embedding, self.dropout = nn.Embedding(vocab_size, width), nn.Dropout(dropout)
@@ -157,6 +170,7 @@ class RecurrentLM(nn.Module):
         state=None,   # from an earlier call, to read on; None: a new text
     ):
         check_ids(ids, self.vocab_size)
+        if state is not None: _check_state(self.recurrent, state, len(ids))
         x, state = self.recurrent(self.embedding(ids), state)    # [B, T, width]
         return self.head(self.dropout(x)), state
 
@@ -166,9 +180,21 @@ def set_forget_bias(
     value,   # 0: half of the memory stays at each step; 1: almost three quarters
 ):
     "Let every forget gate begin with this bias (Jozefowicz et al. 2015)"
+    if not isinstance(lstm, (nn.LSTM, nn.LSTMCell, LSTMCell)):
+        raise CourseError(f"Only an LSTM has a forget gate, and this is {type(lstm).__name__}. Pass the LSTM layer itself.")
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise CourseError(f"The forget gate's bias is a number such as 1, but this is {value!r}.")
     with torch.no_grad():
         for name, bias in lstm.named_parameters():
             if "bias" in name: bias.chunk(4)[1].fill_(value if "bias_ih" in name else 0.)
+
+def _check_state(layer, state, rows):
+    "A `CourseError` unless a recurrent layer can read on from this state with a batch of so many rows"
+    pair, shape = isinstance(layer, nn.LSTM), [layer.num_layers, rows, layer.hidden_size]
+    parts = state if isinstance(state, (tuple, list)) else [state]
+    if isinstance(state, (tuple, list)) != pair or len(parts) != 1+pair or any(list(getattr(p, "shape", [])) != shape for p in parts):
+        raise CourseError(f"This state does not fit. The model reads on from {'two tensors' if pair else 'a tensor'} of shape {shape} "
+                          "(layers, rows of the batch, width), as an earlier call of it returned; state=None begins a new text.")
 
 # %% ../nbs/05_rnn.ipynb #9179407d
 def next_token_loss(
@@ -176,9 +202,18 @@ def next_token_loss(
     batch,    # (inputs, targets), each [B, T]; the targets are the inputs one token later
 ):
     "Mean of −log p(x_t | x_<t) over all tokens of a batch, in nats, with teacher forcing"
-    inputs, targets = batch
+    inputs, targets = _check_pair(batch)
     logits, _ = module(inputs)                               # [B, T, V]
+    check_ids(targets, logits.shape[-1])
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+def _check_pair(batch):
+    "Inputs and targets; a `CourseError` unless there is one target for each input"
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch)
+    if not pair or batch[0].shape != batch[1].shape:
+        raise CourseError("A batch is a pair (inputs, targets) of token numbers, both [B, T], as text.windows makes them: "
+                          "the targets are the inputs one token later.")
+    return batch
 
 # %% ../nbs/05_rnn.ipynb #ffbaf2d5
 @torch.no_grad()
@@ -190,6 +225,7 @@ def text_loss(
     rows=64,       # windows (with carry: equal pieces of the text) that are read side by side
 ):
     "Mean −log p of every character but the first, in nats, in evaluation mode"
+    _check_text(text, model)
     device = next(model.parameters()).device
     pieces = _pieces(text.ids, _whole("characters in a window", context), carry, _whole("rows", rows))
     with _modes([model], False):
@@ -197,6 +233,15 @@ def text_loss(
     return torch.cat(losses).double().mean().item()
 
 # %% ../nbs/05_rnn.ipynb #ba49baed
+def _check_text(text, model=None):
+    "A `CourseError` unless this is a `Text`, with as many characters as the model knows"
+    if not hasattr(text, "vocabulary") or not hasattr(text, "ids"):
+        raise CourseError(f"This should be a Text, as load_text(…) or Text(…) makes it, but it is {type(text).__name__}.")
+    size = len(text.vocabulary)
+    if (known := getattr(model, "vocab_size", size)) != size:
+        raise CourseError(f"This model knows {known} characters, but this text has {size}: pass the Text that it was trained on, "
+                          "or make yours with its vocabulary, Text(…, vocabulary).")
+
 def _pieces(ids, context, carry, rows):
     "The text cut so that every character but the first is a target exactly once: tensors [rows, length + 1]"
     if len(ids) <= context:
@@ -227,12 +272,12 @@ def next_probabilities(
 ):
     "Probabilities [..., V] to draw the next token from: temperature first, then top-k, then top-p"
     _check_sampling(logits, temperature, top_k, top_p)
-    logits = (logits-logits.amax(-1, keepdim=True)).float()/max(temperature, 1e-30)
+    logits = (logits-logits.amax(-1, keepdim=True)).float()/max(float(temperature), 1e-30)
     if top_k is not None:
         best = logits.topk(top_k)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)
     probabilities = logits.softmax(-1)
-    return probabilities if top_p is None else _nucleus(probabilities, top_p)
+    return probabilities if top_p is None else _nucleus(probabilities, float(top_p))
 
 def _nucleus(probabilities, top_p):
     "Zero outside the fewest tokens that together reach `top_p`, scaled to sum to one"
@@ -245,6 +290,8 @@ def _nucleus(probabilities, top_p):
 # %% ../nbs/05_rnn.ipynb #3443c210
 def _check_sampling(logits, temperature, top_k, top_p):
     def number(value): return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not isinstance(logits, torch.Tensor) or not logits.ndim or not logits.shape[-1]:
+        raise CourseError(f"Logits are a tensor [..., V] with a score for each token, but this is {logits!r:.60}.")
     size = logits.shape[-1]
     if not number(temperature) or not 0 < temperature < math.inf:
         raise CourseError(f"The temperature must be a number above 0, but it is {temperature!r}. "
@@ -273,6 +320,9 @@ def generate(
     "Tokens [B, T + length]: read what is there, then draw one token at a time and carry the state"
     if isinstance(length, bool) or not isinstance(length, numbers.Integral) or length < 0:
         raise CourseError(f"length is how many tokens to add, a whole number from 0 on, but it is {length!r}.")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise CourseError(f"generator is a torch.Generator, as torch.Generator().manual_seed(1), but it is {generator!r}.")
+    check_ids(ids, getattr(model, "vocab_size", math.inf))
     device = next(model.parameters()).device
     tokens, fresh, state = [ids], ids, None
     with _modes([model], False):
@@ -292,15 +342,12 @@ def write(
     **settings,   # temperature, top_k, top_p and generator, as in `generate`
 ):
     "The prompt, and what the model writes after it"
+    _check_text(text, model)
     if not isinstance(prompt, str) or not prompt:
         raise CourseError(f"The prompt is how the passage begins, at least one character, but it is {prompt!r}.")
     if unknown := sorted(set(prompt)-set(text.vocabulary)):
         raise CourseError(f"The model has never read {', '.join(map(repr, unknown))}: "
                           "leave it out of the prompt, or train on a text with it.")
-    known = getattr(model, "vocab_size", len(text.vocabulary))
-    if known != len(text.vocabulary):
-        raise CourseError(f"This model knows {known} characters, but this text has {len(text.vocabulary)}: "
-                          "pass the Text that it was trained on.")
     return text.decode(generate(model, text.encode(prompt)[None], length, **settings))
 
 # %% ../nbs/05_rnn.ipynb #6cb4b543
@@ -310,6 +357,7 @@ def stream(
     context,   # T, characters in a window
 ):
     "A list of batches (inputs, targets), each [B, T]: every row goes on where it stopped in the batch before"
+    _check_text(text)
     length = (len(text)-1)//_whole("rows", rows)//_whole("characters in a window", context)*context
     if not length:
         raise CourseError(f"A text of {len(text):,} characters has no {rows} pieces with a window of {context} in each. "
@@ -319,10 +367,11 @@ def stream(
 
 # %% ../nbs/05_rnn.ipynb #a1fb30f9
 def graph_size(
-    tensor,   # a loss, a state, or anything else that autograd has made
+    tensor,   # a loss, a state (also a pair), or anything else that autograd has made
 ):
     "Number of operations that autograd remembers behind a tensor; 0 for plain numbers"
-    seen, stack = set(), [getattr(tensor, "grad_fn", None)]
+    parts = tensor if isinstance(tensor, (tuple, list)) else [tensor]
+    seen, stack = set(), [getattr(part, "grad_fn", None) for part in parts]
     while stack:
         node = stack.pop()
         if node is None or node in seen: continue
@@ -347,7 +396,7 @@ def influence(
     ids,     # [T] int64
 ):
     "[T, T]: how far the logits at position i move when token j is changed; not 0 above the diagonal: it sees the future"
-    check_ids(ids[None], model.vocab_size)
+    check_ids(ids[None] if isinstance(ids, torch.Tensor) else ids, model.vocab_size)
     changed = ids.repeat(len(ids), 1)
     changed.fill_diagonal_(0)
     changed += torch.diag((ids+1) % model.vocab_size)
@@ -357,9 +406,9 @@ def influence(
 
 # %% ../nbs/05_rnn.ipynb #c4ae503a
 class GraphMemory:
-    "Inside `with GraphMemory() as memory:` the number `memory.bytes` is what autograd keeps for backward passes"
+    "Inside `with GraphMemory() as memory:` the number `memory.bytes` is what autograd keeps for backward; `peak`, the most"
     def __enter__(self):
-        self.bytes = 0
+        self.bytes = self.peak = 0
         put, get = lambda tensor: _Kept(tensor, self), lambda kept: kept.tensor
         self.hooks = torch.autograd.graph.saved_tensors_hooks(put, get)
         self.hooks.__enter__()
@@ -372,4 +421,5 @@ class _Kept:
     def __init__(self, tensor, memory):
         self.tensor, self.memory, self.size = tensor.detach(), memory, tensor.nbytes   # detached: else a node holds itself
         memory.bytes += self.size
+        memory.peak = max(memory.peak, memory.bytes)
     def __del__(self): self.memory.bytes -= self.size

@@ -357,6 +357,66 @@ def test_files_that_hold_no_text(tmp_path):
     assert text_loss(RecurrentLM(len(text.vocabulary), width=8), text, 16) > 0
 
 
+def test_a_state_that_belongs_to_another_model_or_batch():
+    ids = SAMPLE.ids[None, :4]
+    for cell, state in (("lstm", model("gru")(ids)[1]), ("gru", model()(ids)[1]), ("rnn", "start"), ("lstm", 3)):
+        with says("This state does not fit", "state=None"): model(cell)(ids, state)
+    for other in (model(width=9), model(layers=2)):
+        with says("This state does not fit"): model()(ids, other(ids)[1])
+    with says("does not fit", r"\[1, 1, 12\]"): model()(ids, model()(ids.expand(2, -1))[1])
+
+
+def test_a_batch_that_is_no_pair():
+    lm, ids = model(), SAMPLE.ids[:8].view(2, 4)
+    for batch in (ids, (ids,), (ids, ids[:, :2]), (ids, ids.T), (ids[:1], ids[0]), ("a", "b")):
+        with says("pair", "one token later"): next_token_loss(lm, batch)
+    with says("int64"): next_token_loss(lm, (ids, ids.float()))
+    with says("99"): next_token_loss(lm, (ids, torch.full_like(ids, 99)))
+
+
+def test_a_text_that_is_none_or_another_one():
+    small = Text("hello world "*30)
+    for use in (lambda text: text_loss(model(), text, 8), lambda text: write(model(), text, "he", 3)):
+        with says("This model knows 28 characters", f"has {len(small.vocabulary)}"): use(small)
+        for nothing in ("hello world"*9, SAMPLE.ids, None):
+            with says("should be a Text"): use(nothing)
+    with says("should be a Text"): stream("hello world"*9, 2, 3)
+
+
+def test_sampling_from_what_are_no_logits_or_dice():
+    for nothing in ([1., 2.], None, "abc", torch.tensor(1.), torch.zeros(0)):
+        with says("Logits are a tensor"): next_probabilities(nothing)
+    for nothing in ("the", [1, 2], None, SAMPLE.ids[:3], SAMPLE.ids[None, :3].float()):
+        with says("[Tt]oken"): generate(model(), nothing, 0)
+    with says("torch.Generator", "42"): generate(model(), SAMPLE.ids[None, :3], 2, generator=42)
+    with says("tensor of token numbers"): influence(model(), "the fox")
+    import numpy as np
+    close(next_probabilities(torch.zeros(4), np.float32(0.5), top_p=np.float32(0.5)), torch.tensor([0.5, 0.5, 0., 0.]))
+
+
+def test_layers_and_cells_that_cannot_be():
+    for cell in (RNNCell, LSTMCell, GRUCell):
+        for sizes in ((0, 4), (3, -4), (3, 1.5)):
+            with says("whole number"): cell(*sizes)
+        for x in (torch.zeros(3), torch.zeros(2, 5), torch.zeros(2, 4, 3)):
+            with says(r"\[B, 3\]", "unroll"): cell(3, 4)(x)
+        for x in (torch.zeros(2, 3), torch.zeros(2, 0, 3)):
+            with says("at least one step"): unroll(cell(3, 4), x)
+    for bad in (2, -0.1, math.nan, "a"):
+        with says("dropout is a share"): RecurrentLM(5, dropout=bad)
+    for bad in ("x", math.nan, None):
+        with says("bias is a number"): RecurrentLM(5, forget_bias=bad)
+    for other in (nn.GRU(3, 4), model("lstm")):
+        with says("Only an LSTM has a forget gate"): set_forget_bias(other, 1.)
+    for bits in ([1., 2.], [1.]*5):
+        with says("3 characters", f"{len(bits)} numbers"): draw_surprise("abc", bits)
+    with says("whole number"): draw_surprise("abc", [1., 2., 3.], columns=0)
+
+
+def test_graph_size_sees_into_a_pair():
+    assert graph_size(model()(SAMPLE.ids[None, :5])[1]) > 0
+
+
 @pytest.fixture(scope="module")
 def copy_task():
     folder = Path(__file__).parent.parent/"benchmarks"

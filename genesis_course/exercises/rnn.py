@@ -7,18 +7,23 @@ Docs: https://genesis-course.github.io/genesis-course/answers/rnn.html.md"""
 # %% auto #0
 __all__ = ['bigram', 'lstm', 'nucleus_exercise', 'search', 'clinic_9', 'clinic_20', 'clinic_29', 'bigram_model', 'bigram_columns',
            'bigram_joint', 'bigram_backwards', 'bigram_extra_later', 'bigram_only_counts', 'bigram_each_pair_once',
-           'bigram_no_keepdim', 'lstm_step', 'lstm_gates_swapped', 'lstm_shows_old_memory', 'lstm_no_last_tanh',
-           'lstm_sigmoid_candidate', 'lstm_raw_gates', 'lstm_pair_swapped', 'lstm_output_only', 'lstm_coupled',
-           'nucleus', 'nucleus_too_small', 'nucleus_not_scaled', 'nucleus_threshold', 'nucleus_left_sorted',
-           'nucleus_not_sorted', 'nucleus_softmax_again', 'nucleus_ascending', 'Streets', 'likely', 'likely_greedy',
-           'likely_without_prompt', 'likely_too_short', 'likely_all_beams', 'likely_sampled', 'answer_everywhere',
-           'answer_last', 'answer_last_only', 'answer_mean', 'answer_without_memory', 'answer_backwards',
-           'shifted_loss', 'unshifted_loss', 'backward_loss', 'softmax_loss', 'rolled_loss', 'reshaped_loss',
-           'summed_loss', 'shortened_loss', 'mean_loss', 'mean_loss_with_graph', 'mean_loss_item_at_the_end',
-           'mean_loss_sum', 'mean_loss_last']
+           'bigram_always_one', 'bigram_softmax', 'bigram_transposed', 'bigram_no_keepdim', 'lstm_step',
+           'lstm_gates_swapped', 'lstm_shows_old_memory', 'lstm_no_last_tanh', 'lstm_sigmoid_candidate',
+           'lstm_raw_gates', 'lstm_pair_swapped', 'lstm_output_only', 'lstm_old_memory_kept', 'lstm_tanh_in_memory',
+           'lstm_raw_candidate', 'lstm_tanh_gates', 'lstm_no_input_gate', 'lstm_coupled', 'nucleus',
+           'nucleus_too_small', 'nucleus_not_scaled', 'nucleus_threshold', 'nucleus_left_sorted', 'nucleus_not_sorted',
+           'nucleus_softmax_again', 'nucleus_divided_by_p', 'nucleus_softmax_of_kept', 'nucleus_share_of_best',
+           'nucleus_only_kept', 'nucleus_ascending', 'Streets', 'likely', 'likely_greedy', 'likely_without_prompt',
+           'likely_too_short', 'likely_all_beams', 'likely_sampled', 'answer_everywhere', 'answer_last',
+           'answer_last_only', 'answer_mean', 'answer_without_memory', 'answer_time_first', 'answer_with_softmax',
+           'answer_forgets', 'answer_backwards', 'shifted_loss', 'unshifted_loss', 'backward_loss', 'softmax_loss',
+           'rolled_loss', 'reshaped_loss', 'summed_loss', 'last_loss', 'flat_loss', 'loss_in_bits', 'each_loss',
+           'shortened_loss', 'mean_loss', 'mean_loss_with_graph', 'mean_loss_item_at_the_end', 'mean_loss_sum',
+           'mean_loss_in_bits', 'mean_loss_first', 'mean_loss_last']
 
 # %% ../../nbs/answers/05_rnn.ipynb #1d9fb660
 import math
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -59,15 +64,28 @@ def bigram_each_pair_once(ids, size, extra):
     counts[ids[:-1], ids[1:]] += 1
     return counts/counts.sum(dim=1, keepdim=True)
 
+def bigram_always_one(ids, size, extra): return bigram_model(ids, size, 1)
+
+def bigram_softmax(ids, size, extra): return bigram_only_counts(ids, size, extra).softmax(dim=1)
+
+def bigram_transposed(ids, size, extra): return bigram_model(ids, size, extra).T
+
 def bigram_no_keepdim(ids, size, extra):
     counts = torch.full((size, size), float(extra))
     for before, after in zip(ids[:-1], ids[1:]): counts[before, after] += 1
     return counts/counts.sum(dim=1)
 
 # %% ../../nbs/answers/05_rnn.ipynb #f5564f0c
+def _as_floats(numbers):
+    "Probabilities as float32, whether they came as a tensor, an array or lists; anything else as it is"
+    if isinstance(numbers, torch.Tensor): return numbers.float() if numbers.dtype == torch.float64 else numbers
+    if not isinstance(numbers, (np.ndarray, list, tuple)): return numbers
+    try: return torch.as_tensor(np.asarray(numbers, dtype=np.float32))
+    except (TypeError, ValueError): return numbers
+
 def _seen_bigram(model):
     ids = torch.tensor([0, 1, 2, 0, 1, 1, 2, 0, 0, 1, 3])
-    return {"four tokens, extra = 1": model(ids.clone(), 4, 1), "four tokens, extra = 0.1": model(ids.clone(), 4, 0.1)}
+    return {f"four tokens, extra = {extra}": _as_floats(model(ids.clone(), 4, extra)) for extra in (1, 0.1)}
 
 bigram = Exercise("rnn.1", "A model that counts pairs", bigram_model, _seen_bigram,
     wrong=[(bigram_columns, "Here the columns sum to one: that answers what stood *before* a token. The rows should, since row i says what follows token i."),
@@ -76,6 +94,9 @@ bigram = Exercise("rnn.1", "A model that counts pairs", bigram_model, _seen_bigr
            (bigram_extra_later, "`extra` belongs to the counts, before dividing. Added to the probabilities it makes every row sum to more than one."),
            (bigram_only_counts, "These are the counts. Divide each row by its sum to make probabilities."),
            (bigram_each_pair_once, "`counts[a, b] += 1` with index tensors adds one only once, however often a pair occurs. Use `index_put_(..., accumulate=True)`, `bincount`, or a loop."),
+           (bigram_always_one, "Right for extra = 1, but you always add one: use the number that is passed, `extra`."),
+           (bigram_softmax, "Counts are not logits. A softmax would take their exponentials; divide each row by its sum instead."),
+           (bigram_transposed, "The right numbers in a table that lies on its side: row i should hold what follows token i, so the earlier token is the row."),
            (bigram_no_keepdim, "Without `keepdim=True` the sums form a row and broadcast along the wrong axis: every column is divided, not every row.")],
     hints=["Two steps: count pairs of neighbours, then make every row sum to one.", "Neighbours are ids[:-1] and ids[1:]. Start the table with `extra` everywhere.", "counts/counts.sum(dim=1, keepdim=True)"],
     insight="A row without any count becomes uniform: where nothing was seen, the model admits that it knows nothing. `extra` says how long it takes to be convinced.")
@@ -110,6 +131,24 @@ def lstm_pair_swapped(c, i, f, g, o):
 
 def lstm_output_only(c, i, f, g, o): return lstm_step(c, i, f, g, o)[0]
 
+def lstm_old_memory_kept(c, i, f, g, o): return lstm_step(c, i, f, g, o)[0], c
+
+def lstm_tanh_in_memory(c, i, f, g, o):
+    c = (f.sigmoid()*c + i.sigmoid()*g.tanh()).tanh()
+    return o.sigmoid()*c, c
+
+def lstm_raw_candidate(c, i, f, g, o):
+    c = f.sigmoid()*c + i.sigmoid()*g
+    return o.sigmoid()*c.tanh(), c
+
+def lstm_tanh_gates(c, i, f, g, o):
+    c = f.tanh()*c + i.tanh()*g.tanh()
+    return o.tanh()*c.tanh(), c
+
+def lstm_no_input_gate(c, i, f, g, o):
+    c = f.sigmoid()*c + g.tanh()
+    return o.sigmoid()*c.tanh(), c
+
 def lstm_coupled(c, i, f, g, o):
     c = f.sigmoid()*c + (1-f.sigmoid())*g.tanh()
     return o.sigmoid()*c.tanh(), c
@@ -118,6 +157,7 @@ def lstm_coupled(c, i, f, g, o):
 def _seen_lstm(step):
     c, i, f, g, o = torch.randn(5, 2, 3)
     pair = step(c.clone(), i, f, g, o)
+    if isinstance(pair, torch.Tensor) and pair.shape == (2, 2, 3): pair = tuple(pair)      # the two, stacked
     if not isinstance(pair, (list, tuple)) or len(pair) != 2: return None if pair is None else "something else than a pair"
     return {"the output h": pair[0], "the memory c": pair[1]}
 
@@ -127,6 +167,11 @@ lstm = Exercise("rnn.2", "One step of an LSTM", lstm_step, _seen_lstm,
            (lstm_no_last_tanh, "The memory can grow beyond 1 by adding; the output takes its tanh before the gate."),
            (lstm_sigmoid_candidate, "The candidate `g` is a value to store, so it goes through tanh and may be negative. Sigmoids are for gates."),
            (lstm_raw_gates, "The sums become gates only through a sigmoid, which brings them between 0 and 1."),
+           (lstm_old_memory_kept, "The output is right, but the memory that you hand on is the old one: return the new `c`."),
+           (lstm_tanh_in_memory, "You store the tanh, so the memory is squeezed at every step and the gradient with it. The tanh belongs to the output only."),
+           (lstm_raw_candidate, "The candidate `g` goes through tanh before it is stored, or the memory can grow without limit in a single step."),
+           (lstm_tanh_gates, "A tanh is between -1 and 1. Gates say how much passes, between 0 and 1: sigmoids."),
+           (lstm_no_input_gate, "Everything new comes in unhindered. The input gate `i` says how much of the candidate is stored."),
            (lstm_pair_swapped, "Both values are right, in the wrong order: return `h`, then `c`."),
            (lstm_output_only, "Return the pair `(h, c)`: the next step needs both."),
            (lstm_coupled, "You gave the candidate what the forget gate leaves, 1-f. That is a known variant (and close to a GRU), but an LSTM has an input gate of its own.")],
@@ -170,6 +215,20 @@ def nucleus_not_sorted(probabilities, top_p):
 def nucleus_softmax_again(probabilities, top_p):
     return nucleus(probabilities, top_p).softmax(0)
 
+def nucleus_divided_by_p(probabilities, top_p): return nucleus_not_scaled(probabilities, top_p)/top_p
+
+def nucleus_softmax_of_kept(probabilities, top_p):
+    kept = nucleus_not_scaled(probabilities, top_p)
+    return torch.where(kept > 0, kept, -torch.inf).softmax(0)
+
+def nucleus_share_of_best(probabilities, top_p):
+    kept = torch.where(probabilities >= top_p*probabilities.max(), probabilities, 0.)
+    return kept/kept.sum()
+
+def nucleus_only_kept(probabilities, top_p):
+    kept = nucleus(probabilities, top_p)
+    return kept[kept > 0]
+
 def nucleus_ascending(probabilities, top_p):
     ordered, index = probabilities.sort()
     kept = torch.zeros_like(probabilities)
@@ -179,7 +238,7 @@ def nucleus_ascending(probabilities, top_p):
 # %% ../../nbs/answers/05_rnn.ipynb #a9f8d44b
 def _seen_nucleus(keep):
     chances = torch.tensor([0.05, 0.4, 0.1, 0.25, 0.2])
-    return {f"top_p = {p}": keep(chances.clone(), p) for p in (0.7, 0.3, 0.92)}
+    return {f"top_p = {p}": _as_floats(keep(chances.clone(), p)) for p in (0.7, 0.3, 0.92)}
 
 nucleus_exercise = Exercise("rnn.3", "The nucleus", nucleus, _seen_nucleus,
     wrong=[(nucleus_too_small, "You stop one token too early: the one with which the sum *reaches* top_p is still in. Otherwise a small top_p keeps nothing at all."),
@@ -188,6 +247,10 @@ nucleus_exercise = Exercise("rnn.3", "The nucleus", nucleus, _seen_nucleus,
            (nucleus_left_sorted, "The values are right but in sorted order: put each back to its own place."),
            (nucleus_not_sorted, "You collected the tokens in the order of the vocabulary. Sort them first, the likeliest in front."),
            (nucleus_softmax_again, "A softmax on probabilities gives the dropped tokens a chance again: exp(0) is 1. Divide by the sum instead."),
+           (nucleus_divided_by_p, "The kept ones reach *at least* top_p, mostly more, so dividing by top_p leaves more than one. Divide by what they really sum to."),
+           (nucleus_softmax_of_kept, "The right tokens, but a softmax of probabilities flattens them: 0.4 and 0.2 should stay two to one. Divide by their sum."),
+           (nucleus_share_of_best, "You compare each with the likeliest one. That is another rule; here they are collected until they reach top_p *together*."),
+           (nucleus_only_kept, "The right numbers, but their places are lost: return all V, with zeros for the dropped ones."),
            (nucleus_ascending, "`sort()` puts the smallest first, so you keep the least likely tokens. Sort in descending order.")],
     hints=["Sort, add up, decide, put back, scale.", "A token is in if the tokens *before* it have not reached top_p yet.", "ordered, index = probabilities.sort(descending=True); before = ordered.cumsum(0)-ordered; keep where before < top_p; kept[index] = … puts them back."],
     insight="Where one token is sure, the nucleus is that token; where all are alike, it is nearly the whole vocabulary. No single k could do both.", tolerance=1e-5)
@@ -286,6 +349,12 @@ def answer_mean(recurrent, head, x):
 
 def answer_without_memory(recurrent, head, x): return head(x)
 
+def answer_time_first(recurrent, head, x): return head(recurrent(x.transpose(0, 1))[0]).transpose(0, 1)
+
+def answer_with_softmax(recurrent, head, x): return head(recurrent(x)[0]).softmax(dim=-1)
+
+def answer_forgets(recurrent, head, x): return torch.cat([head(recurrent(step[:, None])[0]) for step in x.unbind(dim=1)], dim=1)
+
 def answer_backwards(recurrent, head, x): return head(recurrent(x.flip(1))[0].flip(1))
 
 # %% ../../nbs/answers/05_rnn.ipynb #691bb9ec
@@ -300,6 +369,9 @@ clinic_9 = Exercise("clinic.9", "One answer for the whole sequence", answer_ever
            (answer_last_only, "This is the last position's answer alone, [B, V]. A language model answers at every position, [B, T, V]."),
            (answer_mean, "The mean over time mixes all positions, the future ones too, into one answer. Each position has an output of its own."),
            (answer_without_memory, "The head now reads the tokens directly, so every position answers, but the recurrent layer, the memory, is left out."),
+           (answer_time_first, "This layer was made with `batch_first=True`: it wants [B, T, width]. Transposed, it reads across the batch, from one sequence to the next."),
+           (answer_with_softmax, "A distribution at every position, that is the cure. But the function returns logits; the cross-entropy takes the softmax itself (case 20)."),
+           (answer_forgets, "Every position answers, but each was read without a state: hand the whole of x to the recurrent layer in one call."),
            (answer_backwards, "Each position answers, but from the tokens *after* it: the sequence was read backwards, and position 0 has seen the answer.")],
     hints=["Which shape does `outputs` have before the patient picks from it?", "A linear layer works on the last axis, whatever stands before it."],
     insight="The probe `influence` shows both faults of the patient at once: equal rows, and colour above the diagonal.",
@@ -335,6 +407,20 @@ def summed_loss(model, ids):
     logits, _ = model(ids[:, :-1])
     return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
 
+def last_loss(model, ids):
+    logits, _ = model(ids[:, :-1])
+    return F.cross_entropy(logits[:, -1], ids[:, -1])
+
+def flat_loss(model, ids):
+    logits, _ = model(ids)
+    return F.cross_entropy(logits.flatten(0, 1)[:-1], ids.flatten()[1:])
+
+def loss_in_bits(model, ids): return shifted_loss(model, ids)/math.log(2)
+
+def each_loss(model, ids):
+    logits, _ = model(ids[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+
 def shortened_loss(model, ids):
     logits, _ = model(ids[:, :-1])
     return F.cross_entropy(logits.flatten(0, 1), ids[:, :-1].flatten())
@@ -363,6 +449,10 @@ clinic_20 = Exercise("clinic.20", "No shift between input and target", shifted_l
            (rolled_loss, "`roll` brings the first token to the end, so the last position is asked for the beginning of the text. It has no target: leave it out."),
            (reshaped_loss, "`reshape` does not swap axes, it reads the same numbers in another order. Use `logits.transpose(1, 2)`, or flatten batch and time together."),
            (summed_loss, "The right terms, but their sum: the loss would grow with the size of the batch. Take the mean."),
+           (last_loss, "Only the last position is asked. Each of the T positions has a target; take the mean over all."),
+           (flat_loss, "Shifted after flattening: the last token of a row is asked for the first one of the next row, another text. Shift first, then flatten."),
+           (loss_in_bits, "This is right, but in bits. The loss is in nats, as `cross_entropy` gives it."),
+           (each_loss, "One loss for each position is right so far; return their mean, a single number."),
            (shortened_loss, "Both lost their last token, so input and target are still the same. The targets start one token later.")],
     hints=["Which token is position t asked for?", "Inputs are ids[:, :-1]. And the targets?"],
     insight="A loss far below what the task allows is a symptom, not a success. Ask: what would a perfect guesser pay here?",
@@ -387,38 +477,34 @@ def mean_loss_item_at_the_end(model, batches):
 
 def mean_loss_sum(model, batches): return sum(next_token_loss(model, batch).item() for batch in batches)
 
+def mean_loss_in_bits(model, batches): return mean_loss(model, batches)/math.log(2)
+
+def mean_loss_first(model, batches):
+    for batch in batches: return next_token_loss(model, batch).item()
+
 def mean_loss_last(model, batches):
     for batch in batches: loss = next_token_loss(model, batch).item()
     return loss
 
 # %% ../../nbs/answers/05_rnn.ipynb #6e880a5b
-class _Counted:
-    "Batches that note how many bytes autograd keeps whenever one is fetched"
-    def __init__(self, batches, memory): self.batches, self.memory, self.seen = batches, memory, []
-    def __len__(self): return len(self.batches)
-    def __getitem__(self, index): return list(self)[index]
-    def __iter__(self):
-        for batch in self.batches:
-            self.seen.append(self.memory.bytes)
-            yield batch
-
 def _seen_mean(measure):
     torch.manual_seed(0)
     model, dice = _Echo(), torch.Generator().manual_seed(0)
     data = [tuple(torch.randint(4, (2, 3, 5), generator=dice)) for _ in range(6)]
-    with GraphMemory() as memory:
-        batches = _Counted(data, memory)
-        value = measure(model, batches)
+    with GraphMemory() as one: next_token_loss(model, data[0])
+    with GraphMemory() as memory: value = measure(model, list(data))
     if value is None: return None
     tied = isinstance(value, torch.Tensor) and value.requires_grad
     single = isinstance(value, torch.Tensor) and value.numel() == 1
     return {"the mean": value.item() if single else value, "the result is tied to a graph": tied,
-            "graphs pile up": bool(batches.seen) and batches.seen[-1] > 1.5*max(batches.seen[1], 1)}
+            "graphs pile up": memory.peak > 2.5*one.peak}          # two may meet: the new one and the one before
 
 clinic_29 = Exercise("clinic.29", "The graph of every batch stays", mean_loss, _seen_mean,
     wrong=[(mean_loss_with_graph, "The sum is still a tensor with a graph behind it, and so is the result: all batches stay in memory. Turn each loss into a number, or compute without gradients."),
            (mean_loss_item_at_the_end, "The result is a number now, but only at the end: until then the sum (or a list of losses) holds the graphs of all batches. Take `.item()` of each loss, or use `torch.no_grad()`."),
            (mean_loss_sum, "Nothing piles up, that is the cure. But this is the sum: divide by the number of batches."),
+           (mean_loss_in_bits, "Nothing piles up, but this is the mean in bits. Leave it in nats, as `next_token_loss` gives it."),
+           (mean_loss_first, "The `return` stands inside the loop, so it ends after the first batch. Move it out of the loop."),
            (mean_loss_last, "Nothing piles up, but this is the last batch's loss alone. Add them up and divide.")],
     hints=["What does a loss remember besides its value?", "`.item()` makes a number of a tensor; under `torch.no_grad()` there is nothing to remember."],
     insight="The same slip hides in `losses.append(loss)` and in `self.log = loss`. `GraphMemory` and `graph_size` find all of them.",
