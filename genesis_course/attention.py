@@ -26,7 +26,8 @@ def causal_mask(
 ):
     "What may be looked at: [T, S], True where the key is not later than the query, nor too long ago"
     keys = queries if keys is None else keys
-    if queries > keys: raise CourseError(f"The queries are the last of all positions, so there cannot be {queries} of {keys}.")
+    if queries > keys:
+        raise CourseError(f"The queries are the last of all positions, so there cannot be {queries} of {keys}.")
     ago = torch.arange(keys-queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
     return (ago >= 0) & (ago < (keys if window is None else window))
 
@@ -51,23 +52,29 @@ def attention(
 def _check_shapes(q, k, v):
     shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
     if min(q.ndim, k.ndim, v.ndim) < 2 or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
-        raise CourseError(f"Queries, keys and values are [..., length, size] with the same sizes in front, but these are {shapes}.")
+        raise CourseError("Queries, keys and values are [..., length, size] with the same sizes in front, "
+                          f"but these are {shapes}.")
     if q.shape[-1] != k.shape[-1]:
-        raise CourseError(f"A query is compared with a key number by number, so they need the same length, but these are {shapes}.")
+        raise CourseError("A query is compared with a key number by number, so they need the same length, "
+                          f"but these are {shapes}.")
     if k.shape[-2] != v.shape[-2]:
-        raise CourseError(f"Every key needs a value, but there are {k.shape[-2]} keys and {v.shape[-2]} values ({shapes}).")
+        raise CourseError(f"Every key needs a value, but there are {k.shape[-2]} keys "
+                          f"and {v.shape[-2]} values ({shapes}).")
 
 def _check_mask(mask, shape, causal):
     "The mask, together with the causal one if there is one"
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-        raise CourseError(f"A mask is a bool tensor, True where a query may look; this is {getattr(mask, 'dtype', type(mask).__name__)}.")
+        raise CourseError("A mask is a bool tensor, True where a query may look; "
+                          f"this is {getattr(mask, 'dtype', type(mask).__name__)}.")
     try: fits = torch.broadcast_shapes(mask.shape, shape) == torch.Size(shape)
     except RuntimeError: fits = False
     if not fits:
-        raise CourseError(f"The mask should fit [..., T, S] = {list(shape)}, but it is {list(mask.shape)}: a row for each query, a column for each key.")
+        raise CourseError(f"The mask should fit [..., T, S] = {list(shape)}, but it is {list(mask.shape)}: "
+                          "a row for each query, a column for each key.")
     mask = mask if causal is None else mask & causal
     if not mask.any(dim=-1).all():
-        raise CourseError("The mask leaves some query nothing to look at, and a softmax over nothing is NaN. Let it see at least one key.")
+        raise CourseError("The mask leaves some query nothing to look at, and a softmax over nothing is NaN. "
+                          "Let it see at least one key.")
     return mask
 
 # %% ../nbs/06_attention.ipynb #b0e99dad
@@ -77,7 +84,8 @@ def rotate(
     base=10_000.,   # the slowest pair turns about this many times slower than the fastest
 ):
     "Turn the pairs (i, i + D/2) of each vector by its position times base^(−2i/D) (rotary positions, Su et al. 2021)"
-    if x.shape[-1] % 2: raise CourseError(f"Rotary positions turn pairs of numbers, so vectors need an even length; these have {x.shape[-1]}.")
+    if x.shape[-1] % 2:
+        raise CourseError(f"Rotary positions turn pairs, so vectors need an even length; these have {x.shape[-1]}.")
     half, high = x.shape[-1]//2, torch.promote_types(x.dtype, torch.float32)
     speeds = base**(-torch.arange(half, device=x.device, dtype=high)/half)
     angles = torch.arange(start, start+x.shape[-2], device=x.device)[:, None]*speeds       # T, D/2
@@ -85,9 +93,19 @@ def rotate(
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a*cos-b*sin, a*sin+b*cos], dim=-1)
 
+# %% ../nbs/06_attention.ipynb #103bad7d
+def _check_heads(width, heads, rotary):
+    width, heads = _whole("numbers for a token (width)", width), _whole("heads", heads)
+    if width % heads:
+        raise CourseError(f"{width} numbers cannot be shared out evenly among {heads} heads. "
+                          "Choose a width that is a multiple of the heads.")
+    if rotary and width//heads % 2:
+        raise CourseError(f"Rotary positions turn pairs, so each head needs an even size, "
+                          f"but {width}/{heads} = {width//heads}.")
+
 # %% ../nbs/06_attention.ipynb #ca232cad
 class MultiHeadAttention(nn.Module):
-    "Causal self-attention in H heads with rotary positions: x [B, T, C] → [B, T, C] and a cache (Vaswani et al. 2017, sec. 3.2.2)"
+    "Causal self-attention in H heads: x [B, T, C] → [B, T, C] and a cache (Vaswani et al. 2017, section 3.2.2)"
     def __init__(self,
         width,         # C, numbers for each token
         heads,         # H; each gets width/heads of them
@@ -95,9 +113,7 @@ class MultiHeadAttention(nn.Module):
         rotary=True,   # turn queries and keys by their positions
     ):
         super().__init__()
-        width, heads = _whole("numbers for a token (width)", width), _whole("heads", heads)
-        if width % heads: raise CourseError(f"{width} numbers cannot be shared out evenly among {heads} heads. Choose a width that is a multiple of the heads.")
-        if rotary and width//heads % 2: raise CourseError(f"Rotary positions turn pairs, so each head needs an even size, but {width}/{heads} = {width//heads}.")
+        _check_heads(width, heads, rotary)
         self.heads, self.window, self.rotary = heads, window and _whole("positions in the window", window), rotary
         self.qkv, self.out = nn.Linear(width, 3*width, bias=False), nn.Linear(width, width, bias=False)
 
@@ -140,7 +156,8 @@ class Block(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, window)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.network = nn.Sequential(nn.Linear(width, expand*width, bias=False), nn.GELU(), nn.Linear(expand*width, width, bias=False))
+        up, down = nn.Linear(width, expand*width, bias=False), nn.Linear(expand*width, width, bias=False)
+        self.network = nn.Sequential(up, nn.GELU(), down)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, cache=None):
@@ -150,7 +167,7 @@ class Block(nn.Module):
 
 # %% ../nbs/06_attention.ipynb #a9324439
 class Neighbours(nn.Module):
-    "Add to each vector a learned share of the few before it: a causal depthwise convolution, x [B, T, C] → [B, T, C] and the last few"
+    "Add to each vector a learned share of the few before it (a causal depthwise convolution); x [B, T, C]"
     def __init__(self,
         width,     # C, numbers for each token
         reach=3,   # how many tokens back; 0: leave everything as it is
@@ -163,6 +180,20 @@ class Neighbours(nn.Module):
         seen = torch.cat([past, x], dim=1)                                     # B, reach + T, C
         for ago, share in enumerate(self.shares, start=1): x = x + share*seen[:, self.reach-ago:self.reach-ago+T]
         return x, seen[:, T:]
+
+# %% ../nbs/06_attention.ipynb #167abe3d
+def _check_state(model, ids, state):
+    width, heads = model.embedding.embedding_dim, model.blocks[0].attention.heads
+    try:
+        past, caches = state
+        shapes = [keys.shape[1::2] == (heads, width//heads) for keys, *_ in caches]
+    except (AttributeError, TypeError, ValueError): shapes = []
+    if len(shapes) != len(model.blocks) or not all(shapes):
+        raise CourseError("This state does not belong to this Transformer: "
+                          "pass the one that it returned, or None to start.")
+    if len(past) != len(ids):
+        raise CourseError(f"The state remembers {len(past)} texts, but this batch has {len(ids)}: "
+                          "each row goes on where it stopped.")
 
 # %% ../nbs/06_attention.ipynb #be41fbca
 class Transformer(nn.Module):
@@ -190,7 +221,7 @@ class Transformer(nn.Module):
         state=None,   # from an earlier call, to read on; None: start
     ):
         check_ids(ids, self.vocab_size)
-        if state is not None: self._check_state(ids, state)
+        if state is not None: _check_state(self, ids, state)
         past, old = state or (None, [None]*len(self.blocks))
         x, past = self.neighbours(self.embedding(ids), past)       # B, T, C
         caches = []
@@ -199,22 +230,12 @@ class Transformer(nn.Module):
             caches.append(cache)
         return self.head(self.norm(x)), (past, caches)
 
-    def _check_state(self, ids, state):
-        width, heads = self.embedding.embedding_dim, self.blocks[0].attention.heads
-        try:
-            past, caches = state
-            fits = len(caches) == len(self.blocks) and all(keys.shape[1::2] == (heads, width//heads) for keys, *_ in caches)
-        except (AttributeError, TypeError, ValueError): fits = False
-        if not fits: raise CourseError("This state does not belong to this Transformer: pass the one that it returned, or None to start.")
-        if len(past) != len(ids):
-            raise CourseError(f"The state remembers {len(past)} texts, but this batch has {len(ids)}: each row goes on where it stopped.")
-
 # %% ../nbs/06_attention.ipynb #5bd0fcab
 def orthogonal(
     matrix,    # [rows, columns]
     steps=5,   # rounds of the iteration
 ):
-    "The matrix with its singular values brought near 1, its singular vectors kept (Newton-Schulz, coefficients of Jordan et al. 2024)"
+    "The matrix with its singular values brought near 1 (Newton-Schulz, coefficients of Jordan et al. 2024)"
     x = matrix/(matrix.norm()+1e-7)
     if tall := x.shape[0] > x.shape[1]: x = x.T
     for _ in range(steps):
@@ -241,8 +262,11 @@ def attention_maps(
 ):
     "Where every head looks, in evaluation mode: [layers, B, H, T, T], a row for each query"
     maps, layers = [], [layer for layer in model.modules() if isinstance(layer, MultiHeadAttention)]
-    if not layers: raise CourseError(f"There is no attention in this {type(model).__name__}: attention_maps looks for MultiHeadAttention layers.")
-    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: maps.append(layer.weights(inputs[0]))) for layer in layers]
+    if not layers:
+        raise CourseError(f"There is no attention in this {type(model).__name__}: "
+                          "attention_maps looks for MultiHeadAttention layers.")
+    def look(layer, inputs): maps.append(layer.weights(inputs[0]))
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
         with _modes([model], False): model(ids)
     finally:
