@@ -10,14 +10,21 @@ __all__ = ['causal_mask', 'attention', 'rotate', 'Heads', 'MultiHeadAttention', 
 
 # %% ../nbs/06_attention.ipynb #dbc912ca
 import math
+import numbers
 import torch
 import torch.nn.functional as F
 from torch import nn
 from .rnn import check_ids
 from .support import CourseError
-from .training import Descent, _modes, _whole
+from .training import Descent, _modes, _positive, _whole
 
 # %% ../nbs/06_attention.ipynb #c6a39e73
+def _count(name, value):
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
+        raise CourseError(f"The number of {name} must be a whole number, 0 or more, but it is {value!r}.")
+    return value
+
+# %% ../nbs/06_attention.ipynb #2c0e1675
 def causal_mask(
     queries,        # T; they are the last ones of
     keys=None,      # S positions; None: as many
@@ -25,11 +32,12 @@ def causal_mask(
     device=None,    # where the mask is to lie
 ):
     "What may be looked at: [T, S], True where the key is not later than the query, nor too long ago"
-    keys = queries if keys is None else keys
+    queries, keys = _count("queries", queries), queries if keys is None else _count("keys", keys)
+    window = keys if window is None else _whole("positions in the window", window)
     if queries > keys:
         raise CourseError(f"The queries are the last of all positions, so there cannot be {queries} of {keys}.")
     ago = torch.arange(keys-queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
-    return (ago >= 0) & (ago < (keys if window is None else window))
+    return (ago >= 0) & (ago < window)
 
 # %% ../nbs/06_attention.ipynb #4ddc9b97
 def attention(
@@ -49,18 +57,24 @@ def attention(
     return weights @ v, weights
 
 # %% ../nbs/06_attention.ipynb #e4e01427
-def _check_shapes(q, k, v):
-    shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
-    if min(q.ndim, k.ndim, v.ndim) < 2 or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
-        raise CourseError("Queries, keys and values are [..., length, size] with the same sizes in front, "
-                          f"but these are {shapes}.")
-    if q.shape[-1] != k.shape[-1]:
-        raise CourseError("A query is compared with a key number by number, so they need the same length, "
-                          f"but these are {shapes}.")
-    if k.shape[-2] != v.shape[-2]:
-        raise CourseError(f"Every key needs a value, but there are {k.shape[-2]} keys "
-                          f"and {v.shape[-2]} values ({shapes}).")
+def _named(x): return f"{str(x.dtype)[6:]} {list(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
+def _is_float(x, axes): return isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim >= axes
 
+def _check_shapes(q, k, v):
+    shapes = f"q {_named(q)}, k {_named(k)}, v {_named(v)}"
+    if not all(_is_float(x, 2) for x in (q, k, v)) or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        raise CourseError("Queries, keys and values are floats, [..., length, size] with the same sizes in front, "
+                          f"but these are {shapes}.")
+    if not q.dtype == k.dtype == v.dtype:
+        raise CourseError(f"Queries, keys and values need the same dtype, but these are {shapes}.")
+    if q.shape[-1] != k.shape[-1] or not q.shape[-1]:
+        raise CourseError("A query is compared with a key number by number, so they need the same size, 1 or more, "
+                          f"but these are {shapes}.")
+    if k.shape[-2] != v.shape[-2] or not k.shape[-2]:
+        raise CourseError(f"Every key needs a value, and one at least must be there, but there are "
+                          f"{k.shape[-2]} keys and {v.shape[-2]} values ({shapes}).")
+
+# %% ../nbs/06_attention.ipynb #b60b85dc
 def _check_mask(mask, shape, causal):
     "The mask, together with the causal one if there is one"
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
@@ -84,8 +98,10 @@ def rotate(
     base=10_000.,   # the slowest pair turns about this many times slower than the fastest
 ):
     "Turn the pairs (i, i + D/2) of each vector by its position times base^(−2i/D) (rotary positions, Su et al. 2021)"
-    if x.shape[-1] % 2:
-        raise CourseError(f"Rotary positions turn pairs, so vectors need an even length; these have {x.shape[-1]}.")
+    if not _is_float(x, 2) or x.shape[-1] % 2:
+        raise CourseError(f"Rotary positions turn pairs, in floats [..., T, D] with an even D; this is {_named(x)}.")
+    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
+        raise CourseError(f"The base is a number above 0, usually 10,000; this is {base!r}.")
     half, high = x.shape[-1]//2, torch.promote_types(x.dtype, torch.float32)
     speeds = base**(-torch.arange(half, device=x.device, dtype=high)/half)
     angles = torch.arange(start, start+x.shape[-2], device=x.device)[:, None]*speeds       # T, D/2
@@ -103,6 +119,12 @@ def _check_heads(width, heads, rotary):
         raise CourseError(f"Rotary positions turn pairs, so each head needs an even size, "
                           f"but {width}/{heads} = {width//heads}.")
 
+def _check_tokens(x, weight):
+    fits = _is_float(x, 3) and x.ndim == 3 and x.shape[-1] == weight.shape[-1]
+    if not fits or (x.dtype == torch.float64) != (weight.dtype == torch.float64):
+        raise CourseError(f"This layer reads {str(weight.dtype)[6:]} [B, T, {weight.shape[-1]}], "
+                          f"but this is {_named(x)}.")
+
 # %% ../nbs/06_attention.ipynb #ca232cad
 class Heads(nn.Module):
     "What each head of a self-attention asks and offers: queries, keys and values, cut from one product"
@@ -114,11 +136,13 @@ class Heads(nn.Module):
     ):
         super().__init__()
         _check_heads(width, heads, rotary)
-        self.heads, self.window, self.rotary = heads, window and _whole("positions in the window", window), rotary
+        self.heads, self.rotary = heads, rotary
+        self.window = None if window is None else _whole("positions in the window", window)
         self.qkv, self.out = nn.Linear(width, 3*width, bias=False), nn.Linear(width, width, bias=False)
 
     def project(self, x, cache=None):
         "Queries of x, keys and values of past and present, [B, H, length, D], and how many tokens were read in all"
+        _check_tokens(x, self.qkv.weight)
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, C//self.heads).permute(2, 0, 3, 1, 4)
         read = cache[2] if cache else 0
@@ -147,6 +171,12 @@ class MultiHeadAttention(Heads):
         return attention(q, k, v, mask=causal_mask(x.shape[1], window=self.window, device=x.device))[1]
 
 # %% ../nbs/06_attention.ipynb #c5f86ba6
+def _share(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise CourseError(f"{name} is a share from 0 up to, but not including, 1; this is {value!r}.")
+    return value
+
+# %% ../nbs/06_attention.ipynb #72a8cf39
 class Block(nn.Module):
     "Pre-norm Transformer block (Xiong et al. 2020): x ← x + attention(norm(x)), x ← x + network(norm(x))"
     def __init__(self,
@@ -159,10 +189,11 @@ class Block(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, window)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        up, down = nn.Linear(width, expand*width, bias=False), nn.Linear(expand*width, width, bias=False)
+        hidden = width*_whole("units for each number (expand)", expand)
+        up, down = nn.Linear(width, hidden, bias=False), nn.Linear(hidden, width, bias=False)
         self.network = nn.Sequential(up, nn.GELU(), down)
         for last in (self.attention.out, down): nn.init.zeros_(last.weight)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(_share("dropout", dropout))
 
     def forward(self, x, cache=None):
         found, cache = self.attention(self.norm1(x), cache)
@@ -177,9 +208,11 @@ class Neighbours(nn.Module):
         reach=3,   # how many tokens back; 0: leave everything as it is
     ):
         super().__init__()
-        self.reach, self.shares = reach, nn.Parameter(torch.full((reach, width), 0.3))
+        self.reach, width = _count("tokens to reach back (reach)", reach), _whole("numbers for a token (width)", width)
+        self.shares = nn.Parameter(torch.full((reach, width), 0.3))
 
     def forward(self, x, past=None):
+        _check_tokens(x, self.shares)
         T, past = x.shape[1], x.new_zeros(len(x), self.reach, x.shape[2]) if past is None else past
         seen = torch.cat([past, x], dim=1)                                     # B, reach + T, C
         for ago, share in enumerate(self.shares, start=1): x = x + share*seen[:, self.reach-ago:self.reach-ago+T]
@@ -189,12 +222,15 @@ class Neighbours(nn.Module):
 def _open_state(model, ids, state):
     "What `Neighbours` and the blocks remember, each None at the start"
     if state is None: return None, [None]*len(model.blocks)
-    width, heads = model.embedding.embedding_dim, model.blocks[0].attention.heads
+    width, heads, reach = model.embedding.embedding_dim, model.blocks[0].attention.heads, model.neighbours.reach
     try:
         past, caches = state
-        shapes = [keys.shape[1::2] == (heads, width//heads) for keys, *_ in caches]
-    except (AttributeError, TypeError, ValueError): shapes = []
-    if len(shapes) != len(model.blocks) or not all(shapes):
+        fits = len(caches) == len(model.blocks) and past.shape[1:] == (reach, width)
+        for keys, values, _ in caches:
+            expected = len(past), heads, keys.shape[2], width//heads
+            fits = fits and keys.shape == values.shape == expected and keys.shape[2] < model.context
+    except (AttributeError, IndexError, TypeError, ValueError): fits = False
+    if not fits:
         raise CourseError("This state does not belong to this Transformer: "
                           "pass the one that it returned, or None to start.")
     if len(past) != len(ids):
@@ -240,6 +276,8 @@ def orthogonal(
     steps=5,   # rounds of the iteration
 ):
     "The matrix with its singular values brought near 1 (Newton-Schulz, coefficients of Jordan et al. 2024)"
+    if not _is_float(matrix, 2) or matrix.ndim > 2:
+        raise CourseError(f"Only a float matrix [rows, columns] can be made orthogonal; this is {_named(matrix)}.")
     x = matrix/(matrix.norm()+1e-7)
     if tall := x.shape[0] > x.shape[1]: x = x.T
     for _ in range(steps):
@@ -250,13 +288,16 @@ def orthogonal(
 # %% ../nbs/06_attention.ipynb #e0dd44b2
 class Muon(Descent):
     "Orthogonalised Nesterov momentum for matrices (Jordan et al. 2024, scaled as in Liu et al. 2025), its sign for vectors"
-    def __init__(self, parameters, lr=0.02, momentum=0.95): super().__init__(parameters, lr=lr, momentum=momentum)
+    def __init__(self, parameters, lr=0.02, momentum=0.95):
+        super().__init__(parameters, lr=_positive("learning rate", lr), momentum=_share("momentum", momentum))
 
     def update(self, theta, g, state, lr, momentum):
         state["v"] = momentum*state.get("v", 0.) + g
         u = g + momentum*state["v"]
         if u.ndim < 2: theta -= 0.2*lr*u.sign()
-        else: theta -= 0.2*lr*max(u.shape)**0.5*orthogonal(u.flatten(1)).view_as(u)
+        else:
+            matrix = u.flatten(1)                                      # a kernel too: a row for each output channel
+            theta -= 0.2*lr*max(matrix.shape)**0.5*orthogonal(matrix).view_as(u)
 
 # %% ../nbs/06_attention.ipynb #9dc6955b
 @torch.no_grad()
@@ -265,7 +306,8 @@ def attention_maps(
     ids,     # [B, T] int64
 ):
     "Where every head looks, in evaluation mode: [layers, B, H, T, T], a row for each query"
-    maps, layers = [], [layer for layer in model.modules() if isinstance(layer, MultiHeadAttention)]
+    modules = model.modules() if isinstance(model, nn.Module) else []
+    maps, layers = [], [layer for layer in modules if isinstance(layer, MultiHeadAttention)]
     if not layers:
         raise CourseError(f"There is no attention in this {type(model).__name__}: "
                           "attention_maps looks for MultiHeadAttention layers.")
@@ -275,4 +317,7 @@ def attention_maps(
         with _modes([model], False): model(ids)
     finally:
         for hook in hooks: hook.remove()
+    if len(maps) < len(layers) or len({each.shape for each in maps}) > 1:
+        raise CourseError(f"To stack maps of {len(layers)} layers, each must be called, and all have as many heads; "
+                          f"these came: {[list(each.shape) for each in maps]}.")
     return torch.stack(maps)

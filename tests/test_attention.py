@@ -313,18 +313,26 @@ def test_muon_moves_vectors_by_sign_and_kernels_as_matrices():
     vector, kernel = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(4, 2, 3))
     vector.grad, kernel.grad = torch.tensor([3., -0.1, 0.]), torch.randn(4, 2, 3)
     Muon([vector, kernel], lr=0.5).step()
-    assert torch.allclose(vector, torch.tensor([-0.1, 0.1, 0.])) and kernel.shape == (4, 2, 3) and kernel.abs().max() > 0
+    assert torch.allclose(vector, torch.tensor([-0.1, 0.1, 0.])) and kernel.shape == (4, 2, 3)
+    assert 0.15 < kernel.square().mean().sqrt()/0.5 < 0.2, "a kernel is scaled by the larger side of its matrix, 4 x 6"
 
 
 # Bad input
 
 def test_shapes_that_do_not_fit():
     q = torch.randn(2, 5, 4)
-    said(lambda: attention(q, torch.randn(2, 5, 3), q), "same length", "[2, 5, 3]")
+    said(lambda: attention(q, torch.randn(2, 5, 3), q), "same size", "[2, 5, 3]")
     said(lambda: attention(q, q, torch.randn(2, 6, 4)), "needs a value", "5 keys and 6 values")
     said(lambda: attention(q, torch.randn(1, 5, 4), q), "same sizes in front")
     said(lambda: attention(q[0, 0], q[0, 0], q[0, 0]), "[..., length, size]")
     said(lambda: attention(q, q[:, :3], q[:, :3], causal=True), "last of all positions", "5 of 3")
+    said(lambda: attention(q[..., :0], q[..., :0], q), "1 or more")
+    said(lambda: attention(q, q[:, :0], q[:, :0]), "one at least must")
+
+
+@pytest.mark.parametrize("k, fragment", [([[1., 2.]], "list"), (torch.ones(2, 5, 4, dtype=torch.int64), "int64"), (torch.ones(2, 5, 4, dtype=torch.float64), "same dtype"), (None, "NoneType")])
+def test_keys_that_are_no_floats(k, fragment):
+    said(lambda: attention(torch.randn(2, 5, 4), k, torch.randn(2, 5, 4)), fragment)
 
 
 def test_masks_that_do_not_fit():
@@ -345,8 +353,37 @@ def test_sizes_that_do_not_fit():
     said(lambda: Transformer(VOCAB, context=0), "context")
     said(lambda: Transformer(VOCAB, context=2.5), "context")
     said(lambda: Transformer(VOCAB, heads=0), "heads")
-    said(lambda: rotate(torch.zeros(3, 5)), "even", "5")
     said(lambda: causal_mask(5, 3), "5", "3")
+    for settings in ({"queries": -1}, {"queries": 2.5}, {"queries": "a"}, {"queries": True}, {"queries": 1, "keys": "b"}, {"queries": 3, "window": 0}, {"queries": 3, "window": -1}, {"queries": 3, "window": 2.5}, {"queries": 3, "window": True}):
+        said(lambda: causal_mask(**settings), "whole number")
+    assert causal_mask(0, 4).shape == (0, 4)
+    for window in (0, False, 1.5): said(lambda: MultiHeadAttention(8, 2, window), "window")
+    for reach in (-1, 1.5, None, True, "a"): said(lambda: Neighbours(8, reach), "reach")
+    for dropout in (1.5, 1, -0.1, math.nan, "a", True): said(lambda: Block(8, 2, dropout=dropout), "dropout")
+    for expand in (1.5, 0, None): said(lambda: Block(8, 2, expand=expand), "expand")
+
+
+@pytest.mark.parametrize("x, fragment", [(torch.zeros(3, 5), "even"), (torch.ones(3, 4, dtype=torch.int64), "int64"), ([1., 2.], "list"), (torch.zeros(4), "[4]")])
+def test_vectors_that_cannot_be_turned(x, fragment): said(lambda: rotate(x), fragment)
+
+
+def test_bases_that_are_none():
+    for base in (0, -1., math.nan, math.inf, "a"): said(lambda: rotate(torch.ones(2, 4), base=base), "base")
+
+
+@pytest.mark.parametrize("x", [torch.zeros(5, 8), torch.zeros(2, 5, 6), torch.zeros(2, 5, 1), torch.zeros(2, 5, 8, dtype=torch.float64), torch.zeros(2, 5, 8, dtype=torch.int64), [[1.]], torch.zeros(1, 2, 5, 8)])
+def test_tokens_that_do_not_fit_a_layer(x):
+    for layer in (MultiHeadAttention(8, 2), Block(8, 2).attention, Neighbours(8), Neighbours(8, reach=0)): said(lambda: layer(x), "[B, T, 8]")
+
+
+@pytest.mark.parametrize("matrix", [torch.ones(3), torch.ones(2, 3, 4), torch.ones(2, 3, dtype=torch.int64), [[1.]]])
+def test_what_is_no_matrix(matrix): said(lambda: orthogonal(matrix), "[rows, columns]")
+
+
+def test_settings_of_muon():
+    weights = [nn.Parameter(torch.ones(2, 2))]
+    for lr in (-1, 0, "a", math.nan): said(lambda: Muon(weights, lr=lr), "learning rate")
+    for momentum in (2, -0.1, "a"): said(lambda: Muon(weights, momentum=momentum), "momentum")
 
 
 @pytest.mark.parametrize("ids, fragment", [(torch.tensor([[0, VOCAB]]), "Was the text encoded"), (torch.tensor([[-1, 0]]), "Was the text encoded"), (torch.rand(1, 3), "int64"),
@@ -361,11 +398,30 @@ def test_a_state_from_elsewhere():
     said(lambda: model(ids, awake(heads=4)(ids)[1]), "state")
     said(lambda: model(ids, model(tokens(batch=3))[1]), "state", "3")
     said(lambda: model(ids, RecurrentLM(VOCAB, width=16)(ids)[1]), "state")
+    said(lambda: model(ids, awake(reach=2)(ids)[1]), "does not belong")
+    said(lambda: model(ids, awake(width=32, heads=2)(ids)[1]), "does not belong")
+    said(lambda: model(ids, awake(context=20)(tokens(length=15))[1]), "does not belong")
+    past, caches = model(ids)[1]
+    for state in ((past[:1], caches), (past, [(keys[:, :, 1:], values, read) for keys, values, read in caches]), (past, [(keys[:1], values[:1], read) for keys, values, read in caches]),
+                  (past, caches[0]), (past,), (None, caches), "state", 3, (past, [None]*2)):
+        said(lambda: model(ids, state), "does not belong")
 
 
 def test_maps_of_a_model_without_attention():
     said(lambda: attention_maps(RecurrentLM(VOCAB), tokens()), "RecurrentLM")
     said(lambda: attention_maps(awake(), tokens().float()), "int64")
+    for model in ("tf", None): said(lambda: attention_maps(model, tokens()), type(model).__name__)
+
+
+def test_maps_that_cannot_be_stacked():
+    class Pair(nn.Module):
+        def __init__(self, heads, run):
+            super().__init__()
+            self.layers, self.run = nn.ModuleList(MultiHeadAttention(8, h) for h in heads), run
+        def forward(self, ids): return [layer(F.one_hot(ids, 8).float())[0] for layer in self.layers[:self.run]]
+    ids = torch.randint(8, (2, 5))
+    assert attention_maps(Pair((2, 2), 2), ids).shape == (2, 2, 2, 5, 5)
+    for model in (Pair((1, 2), 2), Pair((2, 2), 1), Pair((2, 2), 0)): said(lambda: attention_maps(model, ids), "2 layers")
 
 
 def test_bad_input_to_generate_and_write():

@@ -7,18 +7,22 @@ Docs: https://genesis-course.github.io/genesis-course/answers/attention.html.md"
 # %% auto #0
 __all__ = ['weights', 'last_mask', 'turning', 'merging', 'step', 'clinic_21', 'attention_weights', 'weights_unscaled',
            'weights_over_d', 'weights_over_queries', 'weights_scaled_late', 'weights_by_length', 'weights_scores_only',
-           'weights_of_lengths', 'weights_turned', 'weights_and_more', 'mask_for_the_last', 'mask_from_the_first',
-           'mask_without_itself', 'mask_that_leaks', 'mask_of_the_hidden', 'mask_of_the_future', 'mask_of_numbers',
-           'mask_of_all', 'mask_of_the_new_only', 'turn', 'turn_clockwise', 'turn_all_alike', 'turn_with_new_a',
-           'turn_as_mirror', 'turn_from_one', 'turn_in_degrees', 'turn_by_adding', 'merge', 'merge_by_view',
-           'merge_interleaved', 'merge_by_sum', 'merge_not_at_all', 'merge_along_time', 'cached_step',
-           'step_looks_first', 'step_forgets', 'step_replaces', 'step_in_front', 'step_keeps_queries', 'step_unscaled',
-           'step_output_only', 'step_keeps_the_output', 'causal_and_scaled', 'leaky_and_unscaled', 'leaky_still',
-           'unscaled_still', 'scaled_by_d', 'masked_with_zeros', 'masked_after_softmax', 'hides_the_present',
-           'no_mask_at_all']
+           'weights_of_lengths', 'weights_turned', 'weights_by_whole_turn', 'weights_over_first_axis',
+           'weights_and_more', 'mask_for_the_last', 'mask_from_the_first', 'mask_without_itself', 'mask_that_leaks',
+           'mask_of_the_hidden', 'mask_of_the_future', 'mask_of_numbers', 'mask_of_all', 'mask_of_the_new_only',
+           'mask_wide_open', 'mask_turned', 'turn', 'turn_clockwise', 'turn_all_alike', 'turn_with_new_a',
+           'turn_as_mirror', 'turn_from_one', 'turn_in_degrees', 'turn_not_at_all', 'turn_by_adding', 'merge',
+           'merge_by_view', 'merge_interleaved', 'merge_by_sum', 'merge_not_at_all', 'merge_along_time',
+           'merge_by_a_view_of_the_turned', 'cached_step', 'step_looks_first', 'step_sees_only_the_past', 'step_swaps',
+           'step_forgets', 'step_replaces', 'step_in_front', 'step_keeps_queries', 'step_unscaled', 'step_output_only',
+           'step_keeps_the_output', 'causal_and_scaled', 'leaky_and_unscaled', 'leaky_still', 'unscaled_still',
+           'scaled_by_d', 'masked_with_zeros', 'masked_after_softmax', 'hides_the_present', 'no_mask_at_all',
+           'hides_the_present_for_good', 'hides_the_past_and_present', 'hides_the_past', 'no_mask_and_unscaled',
+           'leaky_and_scaled_by_d', 'scaled_by_root_of_length']
 
 # %% ../../nbs/answers/06_attention.ipynb #1c9082b3
 import math
+import numpy as np
 import torch
 import torch.nn.functional as F
 from ..attention import attention
@@ -38,21 +42,26 @@ def weights_by_length(q, k): return (q @ k.transpose(-2, -1) / math.sqrt(k.shape
 def weights_scores_only(q, k): return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
 def weights_of_lengths(q, k): return (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)).softmax(dim=-1)
 def weights_turned(q, k): return (k @ q.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+def weights_by_whole_turn(q, k): return (q @ k.permute(*reversed(range(k.ndim))) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+def weights_over_first_axis(q, k): return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=0)
 def weights_and_more(q, k): return attention(q, k, k)
 
 # %% ../../nbs/answers/06_attention.ipynb #5b61fa70
 def _seen_weights(weigh):
-    sizes = {"three queries and five keys of length 4": ((3, 4), (5, 4)), "a batch of two with four heads": ((2, 4, 6, 8), (2, 4, 6, 8)), "a single query": ((1, 16), (7, 16))}
-    return {name: weigh(torch.randn(first), torch.randn(second)) for name, (first, second) in sizes.items()}
+    sizes = {"three queries and five keys of size 4": ((3, 4), (5, 4)), "a batch of three with three heads": ((3, 3, 5, 3), (3, 3, 3, 3)), "a single query": ((1, 16), (7, 16))}
+    found = {name: weigh(torch.randn(first), torch.randn(second)) for name, (first, second) in sizes.items()}
+    return {name: weights.float() if isinstance(weights, torch.Tensor) else weights for name, weights in found.items()}     # float64 is as good
 
 weights = Exercise("attention.1", "The weights of attention", attention_weights, _seen_weights,
-    wrong=[(weights_unscaled, "The softmax is there, but the scores go in as they are. Their spread grows with the length of a key: what do you divide by?"),
+    wrong=[(weights_unscaled, "The softmax is there, but the scores go in as they are. Their spread grows with the size of a key: what do you divide by?"),
            (weights_over_d, "You divide by d. The variance of a score is d, so its standard deviation, which brings it back to size 1, is the root of that."),
            (weights_over_queries, "The softmax runs over the queries: each column sums to one. A query shares its attention out among the keys, so each row must."),
            (weights_scaled_late, "Dividing after the softmax makes the rows sum to less than one and leaves them as sharp as they were. Divide the scores, before."),
            (weights_by_length, "You divide by the root of the number of keys. A score is a sum over the components of a key, so it is their number that counts."),
            (weights_scores_only, "These are the scores, scaled as they should be. One step is missing that makes each row positive with sum one."),
            (weights_of_lengths, "This compares directions only (cosines), so all scores lie in [-1, 1] and the weights are nearly even. The formula takes plain dot products."),
+           (weights_by_whole_turn, "Right for two matrices. But `k.T` turns all axes, batch and heads included; turn the last two only."),
+           (weights_over_first_axis, "`dim=0` is the first axis: the queries, or the batch where there is one. The keys are the last axis, and it is over them that a query shares its attention out."),
            (weights_and_more, "Only the weights are asked for, [..., T, S]; `attention` returns the output first, and the weights second.")],
     hints=["Each query with each key: a matrix product of q with k, turned so that the shapes meet.", "k.transpose(-2, -1) turns only the last two axes; batch and heads in front stay where they are.", "scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]), then a softmax over the keys, the last axis."],
     insight="Each row is a probability distribution over the keys. All of the looking happens here; the values are only carried.")
@@ -71,10 +80,13 @@ def mask_of_the_future(new, total): return torch.ones(new, total, dtype=torch.bo
 def mask_of_numbers(new, total): return torch.ones(new, total).tril(total-new)
 def mask_of_all(new, total): return torch.ones(total, total, dtype=torch.bool).tril()
 def mask_of_the_new_only(new, total): return torch.ones(new, new, dtype=torch.bool).tril()
+def mask_wide_open(new, total): return torch.ones(new, total, dtype=torch.bool)
+def mask_turned(new, total): return torch.ones(total, new, dtype=torch.bool).tril().T
 
 # %% ../../nbs/answers/06_attention.ipynb #83a4ec8e
 def _seen_mask(make):
-    return {f"{new} new of {total} positions": make(new, total) for new, total in ((4, 4), (2, 5), (1, 6), (3, 9))}
+    masks = {f"{new} new of {total} positions": make(new, total) for new, total in ((4, 4), (2, 5), (1, 6), (3, 9))}
+    return {name: torch.as_tensor(mask) if isinstance(mask, (list, np.ndarray)) else mask for name, mask in masks.items()}
 
 last_mask = Exercise("attention.2", "A mask for the last positions", mask_for_the_last, _seen_mask,
     wrong=[(mask_from_the_first, "Right for a whole window. But the new ones are the *last* of all positions: their rows are the last rows of the whole triangle, and the past is open to them."),
@@ -84,7 +96,9 @@ last_mask = Exercise("attention.2", "A mask for the last positions", mask_for_th
            (mask_of_the_future, "This opens the present and the future and hides the past. Which triangle is it?"),
            (mask_of_numbers, "The pattern is right, but these are floats. PyTorch would *add* them to the scores instead of hiding anything. Make it bool."),
            (mask_of_all, "That is the triangle for all positions. Only the rows of the new ones are asked for."),
-           (mask_of_the_new_only, "The new positions see each other, but where is the past? A column for every position.")],
+           (mask_of_the_new_only, "The new positions see each other, but where is the past? A column for every position."),
+           (mask_wide_open, "Everything may be looked at here, also what comes later. Only the last of all positions may see them all."),
+           (mask_turned, "Rows and columns have changed places: a row is a query, a column a key. And the new ones are the last of all positions.")],
     hints=["Query number 0 of the new ones stands at position total - new.", "Write the positions of the queries as a column and those of the keys as a row, and compare.", "torch.arange(total) <= torch.arange(total-new, total)[:, None]"],
     insight="With new = 1 the mask is all True: the newest token may see everything. That is why writing with a cache needs no mask.")
 
@@ -118,6 +132,8 @@ def turn_from_one(pairs, speed):
 
 def turn_in_degrees(pairs, speed): return turn(pairs, math.radians(speed))
 
+def turn_not_at_all(pairs, speed): return pairs
+
 def turn_by_adding(pairs, speed):
     angles = speed*torch.arange(len(pairs))
     return pairs+torch.stack([angles.cos(), angles.sin()], dim=1)
@@ -134,7 +150,8 @@ turning = Exercise("attention.3", "Turn a pair by its position", turn, _seen_tur
            (turn_as_mirror, "This is a mirror, not a turn: it maps (0, 1) at position 0 to (0, −1), although nothing should move there. Check the signs of b."),
            (turn_from_one, "Positions start at 0 here: the first pair stays where it is."),
            (turn_in_degrees, "`speed` is in radians already; leave it as it is."),
-           (turn_by_adding, "This adds a position to the pair, as the first Transformer did. A turn multiplies: it keeps the length of the pair.")],
+           (turn_by_adding, "This adds a position to the pair, as the first Transformer did. A turn multiplies: it keeps the length of the pair."),
+           (turn_not_at_all, "The pairs come back as they were. Only the one at position 0 may; the others turn by p·speed.")],
     hints=["The angle of each position: speed times 0, 1, 2 …", "New first component: a·cos(angle) − b·sin(angle). The second has the other two products.", "torch.stack([a*cos-b*sin, a*sin+b*cos], dim=1), with a = pairs[:, 0] and b = pairs[:, 1]."],
     insight="In complex numbers it is one multiplication: (a + ib)·e^(i·p·speed). The dot product of two turned pairs is the real part of one times the conjugate of the other, so only the difference of their positions is left.")
 
@@ -158,16 +175,24 @@ def merge_not_at_all(x): return x.transpose(1, 2)
 
 def merge_along_time(x): return torch.cat(x.unbind(1), dim=1)
 
+def merge_by_a_view_of_the_turned(x):
+    B, H, T, D = x.shape
+    return x.transpose(1, 2).view(B, T, H*D)
+
 # %% ../../nbs/answers/06_attention.ipynb #00f03f72
 def _seen_merge(join):
-    return {"two heads, three tokens": join(torch.arange(24.).view(1, 2, 3, 4)), "a batch of two, as many heads as tokens": join(torch.randn(2, 4, 4, 3)), "one head": join(torch.randn(3, 1, 5, 2))}
+    try: return {"two heads, three tokens": join(torch.arange(24.).view(1, 2, 3, 4)), "a batch of two, as many heads as tokens": join(torch.randn(2, 4, 4, 3)), "one head": join(torch.randn(3, 1, 5, 2))}
+    except RuntimeError as error:
+        if "view size" in str(error): return "a view that memory does not allow"
+        raise
 
 merging = Exercise("attention.4", "Heads side by side again", merge, _seen_merge,
     wrong=[(merge_by_view, "The shape is right and the content scrambled: memory still runs head by head, so a row now mixes several tokens of one head. Bring the heads next to their numbers first."),
            (merge_interleaved, "Each token has its own numbers again, but the heads are shuffled like two halves of a pack of cards. They should stand side by side: all of head 0, then all of head 1."),
-           (merge_by_sum, "Adding the heads mixes what they found, and makes the vector H times shorter. They should stand side by side; mixing is the job of the matrix that follows."),
+           (merge_by_sum, "Adding the heads mixes what they found, and leaves D numbers of H·D. They should stand side by side; mixing is the job of the matrix that follows."),
            (merge_not_at_all, "Tokens come before heads now, that is the first half. Melt the last two axes into one."),
-           (merge_along_time, "The heads stand one after another along the tokens. They belong side by side within each token.")],
+           (merge_along_time, "The heads stand one after another along the tokens. They belong side by side within each token."),
+           (merge_by_a_view_of_the_turned, "The order of the axes is right. But a transpose moves nothing in memory, and a `view` only reads memory in order, so PyTorch refuses. `reshape` or `flatten` copy where they must.")],
     hints=["Undo `split` in reverse order: it ended with a transpose.", "After x.transpose(1, 2) the axes are B, T, H, D. Which two must become one?", "x.transpose(1, 2).flatten(2); a view would complain here, since the memory is not in order."],
     insight="A wrong reshape raises no error and still trains, badly. Test it with arange: you see at once where each number went.")
 
@@ -182,6 +207,13 @@ def step_looks_first(q, k, v, keys, values):
     if len(keys): output = attention(q, keys, values)[0]
     else: output = v
     return output, torch.cat([keys, k]), torch.cat([values, v])
+
+def step_sees_only_the_past(q, k, v, keys, values):
+    return F.scaled_dot_product_attention(q, keys, values), torch.cat([keys, k]), torch.cat([values, v])
+
+def step_swaps(q, k, v, keys, values):
+    keys, values = torch.cat([keys, v]), torch.cat([values, k])
+    return attention(q, keys, values)[0], keys, values
 
 def step_forgets(q, k, v, keys, values):
     output, all_keys, all_values = cached_step(q, k, v, keys, values)
@@ -220,6 +252,8 @@ def _seen_step(step):
 
 step = Exercise("attention.5", "One step with a cache", cached_step, _seen_step,
     wrong=[(step_looks_first, "The newest token looks before it is in the cache, so it cannot see itself, which the causal mask allows. Append first, then look."),
+           (step_sees_only_the_past, "The newest token looks before it is in the cache, so it cannot see itself, and the first of all looks at nothing and finds zeros. Append first, then look."),
+           (step_swaps, "Keys and values have changed places. A query is compared with the keys, and what it brings home is made of the values."),
            (step_forgets, "The output is right, but you return the old keys and values: the next step will not know of this token."),
            (step_replaces, "Only the newest token is kept, and a softmax over one key is 1. The past has to stay: append to it."),
            (step_in_front, "The output is right, since attention does not care for the order of the keys. But the cache runs backwards now; whoever cuts off the oldest would cut off the newest."),
@@ -281,6 +315,20 @@ def hides_the_present(q, k, v):
 def no_mask_at_all(q, k, v): return attention(q, k, v)[0]
 
 # %% ../../nbs/answers/06_attention.ipynb #b02e837c
+def _with(q, k, v, divisor, hide):
+    "Attention with these scores and this mask, for answers that go wrong in two places, or with NaN"
+    scores = q @ k.transpose(-2, -1) / divisor
+    hidden = hide(torch.ones(q.shape[-2], k.shape[-2], device=q.device)) == 1
+    return scores.masked_fill(hidden, -math.inf).softmax(dim=-1) @ v
+
+def hides_the_present_for_good(q, k, v): return _with(q, k, v, math.sqrt(q.shape[-1]), torch.triu)
+def hides_the_past_and_present(q, k, v): return _with(q, k, v, math.sqrt(q.shape[-1]), torch.tril)
+def hides_the_past(q, k, v): return _with(q, k, v, math.sqrt(q.shape[-1]), lambda ones: ones.tril(-1))
+def no_mask_and_unscaled(q, k, v): return _with(q, k, v, 1, torch.zeros_like)
+def leaky_and_scaled_by_d(q, k, v): return _with(q, k, v, q.shape[-1], lambda ones: ones.triu(2))
+def scaled_by_root_of_length(q, k, v): return _with(q, k, v, math.sqrt(k.shape[-2]), lambda ones: ones.triu(1))
+
+# %% ../../nbs/answers/06_attention.ipynb #0c13965e
 def _output(result): return result[0] if isinstance(result, (list, tuple)) and len(result) == 2 else result
 
 def _seen_causal(look):
@@ -294,7 +342,13 @@ clinic_21 = Exercise("clinic.21", "Attention that is too sure and sees the futur
            (masked_with_zeros, "A score of 0 is not a weight of 0: its exponential is 1, so the future still counts. Hide with minus infinity."),
            (masked_after_softmax, "The softmax has already shared out weight to the future; striking it out afterwards leaves rows that sum to less than one, and lets hidden scores shrink the visible ones. Mask before."),
            (hides_the_present, "Now a position does not even see itself, and the first sees nothing at all. Hide from the next position on."),
-           (no_mask_at_all, "Scaled, but without any mask: every position sees the whole future.")],
+           (hides_the_present_for_good, "The first position may look at nothing, and a softmax over nothing is NaN. A position sees itself: hide from the next one on."),
+           (hides_the_past_and_present, "This hides the past and the present. The last position may look at nothing, and a softmax over nothing is NaN. Which triangle is the future?"),
+           (hides_the_past, "The wrong triangle: this hides the past and shows the future. Columns are keys, so the future lies to the right of the diagonal."),
+           (no_mask_at_all, "Scaled, but without any mask: every position sees the whole future."),
+           (no_mask_and_unscaled, "There is no mask now, so every position sees the whole future, and the scores are still not divided by anything."),
+           (leaky_and_scaled_by_d, "Two things: the next token is still in view (`triu(2)` starts too late), and dividing by d is too much; the standard deviation of a score is the root of d."),
+           (scaled_by_root_of_length, "The mask is right. But you divide by the root of the number of keys; a score is a sum over the components of a key, so their number counts.")],
     hints=["`leak` shows which diagonal moves. From which one on must it be 0?", "triu(k) keeps what lies on the k-th diagonal above the main one and beyond. The next token lies on the first.", "triu(1), and divide the scores by math.sqrt(q.shape[-1]). Or call a function that does both."],
     insight="No error, good shapes, a splendid training loss: that is how a leak looks. Run the leak test on every sequence model you write; it takes a second.",
     symptom="The training loss is far better than it should be, and what the model writes is nonsense. With the leak cured, it learns slowly: its softmax was saturated from the start.")
