@@ -7,7 +7,8 @@ Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 # %% auto #0
 __all__ = ['Descent', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'cosine', 'exponential', 'warm_up', 'one_cycle', 'Player', 'move',
            'Callback', 'Run', 'dice', 'set_dice', 'Trainer', 'range_test', 'accuracy', 'evaluate', 'Validate', 'Live',
-           'fit', 'EarlyStopping', 'write_state', 'read_state', 'save_checkpoint', 'load_checkpoint', 'Checkpoint']
+           'fit', 'EarlyStopping', 'write_state', 'read_state', 'save_checkpoint', 'load_checkpoint', 'Checkpoint',
+           'save_weights', 'load_weights']
 
 # %% ../nbs/03_training.ipynb #c9381d78
 import collections.abc
@@ -23,6 +24,7 @@ import signal
 import threading
 import zlib
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 import numpy as np
 import torch
@@ -813,3 +815,29 @@ class Checkpoint(Callback):
     def keep(self, trainer):
         save_checkpoint(trainer, self.path)
         self.saved = trainer.step, trainer.epoch
+
+# %% ../nbs/03_training.ipynb #6800a90a
+def save_weights(
+    path,      # of the file
+    module,    # its parameters and buffers are kept, floats in half precision
+    **about,   # what one should know of them: how to build the module, how it was trained, what it scored
+):
+    "Weights for use, not for resuming: half the size of a checkpoint's or less"
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    return write_state(path, {"weights": weights, "about": about})
+
+# %% ../nbs/03_training.ipynb #806efda9
+def load_weights(
+    source,   # path of a file that `save_weights` wrote, or the name of weights that come with the course
+):
+    "State dict in float32, and what is known about it"
+    folder = resources.files("genesis_course")/"weights"
+    path = folder/f"{source}.safetensors" if str(source).isidentifier() else Path(source)
+    if path.parent == folder and not path.is_file():
+        known = ", ".join(sorted(each.stem for each in folder.glob("*.safetensors")))
+        raise CourseError(f"No weights called {source!r} come with the course. There are: {known}.")
+    kept = read_state(path)
+    if not isinstance(kept, dict) or "weights" not in kept:
+        raise CourseError(f"{path} is not a file of weights but a checkpoint. Resume it with fit(…, resume=path).")
+    return {name: value.float() if value.is_floating_point() else value
+            for name, value in kept["weights"].items()}, kept["about"]

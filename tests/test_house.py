@@ -170,6 +170,14 @@ def test_nothing_large_and_no_data_in_the_repository():
     assert not [name for name in sizes if name.endswith((".pt", ".pth", ".pkl", ".ckpt", ".gz", ".bin"))]
 
 
+def test_shipped_weights_are_small_and_have_a_recipe(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT/"tools"))
+    import weights
+    files = list((ROOT/"genesis_course"/"weights").iterdir())
+    assert sorted(file.name for file in files) == sorted(f"{name}.safetensors" for name in weights.RECIPES)
+    assert max(file.stat().st_size for file in files) < 1e6
+
+
 def test_every_public_function_says_what_it_does():
     for path in sorted((ROOT/"genesis_course").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))

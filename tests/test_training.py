@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 from genesis_course import training
 from genesis_course.support import CourseError
-from genesis_course.training import (Callback, Checkpoint, EarlyStopping, Live, Player, Trainer, Validate, accuracy, evaluate, fit, range_test,
-                                     read_state, write_state)
+from genesis_course.training import (Callback, Checkpoint, EarlyStopping, Live, Player, Trainer, Validate, accuracy, evaluate, fit, load_weights,
+                                     range_test, read_state, save_weights, write_state)
 
 CPU = torch.device("cpu")
 
@@ -512,6 +512,25 @@ def test_on_an_accelerator_the_step_of_a_nan_is_still_named():
     trainer.pending = [(trainer.players[0], "loss", step, 1, torch.tensor(math.inf if step == 37 else 1.)) for step in range(1, 51)]
     said(lambda: trainer.history, "inf in step 37 (epoch 1)")
     assert len(trainer.history["loss"]) == 50
+
+
+# Weights for use
+
+def test_weights_come_back_in_float32_and_close(tmp_path):
+    module = nn.Sequential(nn.Linear(20, 30), nn.BatchNorm1d(30))
+    state, about = load_weights(save_weights(tmp_path/"small.safetensors", module, sizes=[20, 30]))
+    assert about == {"sizes": [20, 30]} and state["1.num_batches_tracked"].dtype == torch.int64
+    for name, value in module.state_dict().items():
+        assert state[name].dtype == value.dtype
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-6)
+
+def test_unknown_weights_are_a_sentence_that_names_the_known(): said(lambda: load_weights("transformers"), "lstm", "transformer")
+
+def test_a_missing_file_of_weights_is_a_sentence(tmp_path): said(lambda: load_weights(tmp_path/"gone.safetensors"), "could not be read")
+
+def test_a_checkpoint_is_no_file_of_weights(tmp_path):
+    Trainer(player(), Checkpoint(tmp_path/"run.safetensors"), device="cpu").fit(batches())
+    said(lambda: load_weights(tmp_path/"run.safetensors"), "resume=")
 
 
 # Precision

@@ -1,0 +1,76 @@
+"""Train the small networks whose weights come with the package, and write genesis_course/weights/.
+
+usage: python tools/weights.py [name ...]        without arguments: all of them
+
+One thread, so that a recipe gives the same weights again on the same machine. MNIST is fetched, or read from $GENESIS_DATA.
+"""
+import platform
+import sys
+import time
+from pathlib import Path
+import torch
+import torch.nn.functional as F
+from genesis_course.attention import Muon, Transformer
+from genesis_course.cnn import Augment
+from genesis_course.data import Batches, ImageSet, load_images, load_text
+from genesis_course.evaluation import FeatureNet
+from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
+from genesis_course.training import Player, Trainer, accuracy, cosine, evaluate, one_cycle, save_weights, warm_up
+
+FOLDER = Path(__file__).resolve().parent.parent/"genesis_course"/"weights"
+
+
+def language_model(kind, settings, lr, steps=3000, batch=24, context=64):
+    "A network of chapter 06 at ten times its number of steps, on the reference inside this Python"
+    text = load_text("python")
+    train, valid = text.split(0.1)
+    model = kind(len(text.vocabulary), **settings)
+    starts = torch.randint(len(train)-context, (steps*batch,))
+    windows = train.ids.unfold(0, context+1, 1)[starts]
+    player = Player(model, next_token_loss, Muon, lr=lr, schedule=warm_up(cosine), clip=1.)
+    Trainer(player).fit(Batches(windows[:, :-1], windows[:, 1:], batch_size=batch, shuffle=False))
+    return model, {"settings": settings, "vocabulary": text.vocabulary, "steps": steps, "batch": batch, "context": context,
+                   "python": platform.python_version(), "bits": bits_per_character(text_loss(model, valid, context))}
+
+
+def feature_network(epochs=8, batch=128, lr=0.01, weight_decay=0.02, augment=dict(rotate=8, scale=0.1, shift=0.05)):
+    "The feature network of chapter 10: one reader for handwritten digits of two kinds and for drawn ones"
+    glyphs = load_images("glyphs", count=12000)
+    parts = [load_images("mnist"), *[load_images("digits", "train", size=28)]*8, glyphs]
+    together = ImageSet(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]), glyphs.classes)
+    model = FeatureNet().to(memory_format=torch.channels_last)
+
+    def loss(module, pair):
+        "The convolutions compute in 16 bits, with the channels of a pixel side by side"
+        x, y = pair
+        with torch.autocast("cpu", torch.bfloat16): return F.cross_entropy(module(x.contiguous(memory_format=torch.channels_last)).float(), y)
+    player = Player(model, loss, torch.optim.AdamW, lr=lr, schedule=one_cycle, weight_decay=weight_decay)
+    Trainer(player).fit(Batches(together, batch_size=batch, transform=Augment(**augment)), epochs=epochs)
+
+    def share_right(images):
+        measure = lambda module, pair: accuracy(module(pair[0]), pair[1])
+        return round(evaluate(model, Batches(images, batch_size=1000, shuffle=False), measure)["loss"], 4)
+    tests = {"mnist": load_images("mnist", "test"), "digits": load_images("digits", "test", size=28), "glyphs": load_images("glyphs", "test", count=3000)}
+    return model, {"trained_on": {"mnist": 60_000, "digits": 1437, "glyphs": 12_000}, "epochs": epochs, "batch": batch, "lr": lr, "augment": augment,
+                   "accuracy": {name: share_right(images) for name, images in tests.items()}}
+
+
+RECIPES = {
+    "features": feature_network,
+    "rnn": lambda: language_model(RecurrentLM, {"cell": "rnn", "width": 274}, lr=0.01),
+    "lstm": lambda: language_model(RecurrentLM, {"cell": "lstm", "width": 143}, lr=0.04),
+    "gru": lambda: language_model(RecurrentLM, {"cell": "gru", "width": 164}, lr=0.02),
+    "transformer": lambda: language_model(Transformer, {"context": 64, "width": 80, "layers": 2}, lr=0.03),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if unknown := set(sys.argv[1:])-RECIPES.keys(): raise SystemExit(f"No recipe is called {min(unknown)!r}. There are: {', '.join(RECIPES)}.")
+    for name in sys.argv[1:] or RECIPES:
+        torch.manual_seed(0)
+        started = time.perf_counter()
+        module, about = RECIPES[name]()
+        about["seconds"] = round(time.perf_counter()-started)
+        path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
+        told = {key: value for key, value in about.items() if key != "vocabulary"}
+        print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)
