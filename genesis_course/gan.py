@@ -235,7 +235,7 @@ class Discriminator(nn.Module):
     "A fully connected discriminator: images [B, channels, size, size] → logits [B], positive for what looks real"
     def __init__(self,
         size,               # pixels of a side
-        hidden=(512, 256),  # widths of the hidden layers; one number: two layers of it
+        hidden=(256, 128),  # widths of the hidden layers; one number: two layers of it
         channels=1,         # 1 for grey images, 3 for colour
         dropout=0.,         # share of hidden units that are silenced in training
     ):
