@@ -713,7 +713,7 @@ def _seen_rates(chosen):
     if not seen["a learning rate for each"]: return seen
     torch.manual_seed(0)
     ring, G, D = Ring(), dense(2, 32, 32, 2), dense(2, 32, 32, 1)
-    run = Trainer(gan_players(G, D, 2, lr=tuple(pair)), device="cpu").fit([ring.sample(128) for _ in range(150)])
+    run = Trainer(gan_players(G, D, 2, lr=tuple(pair)), device="cpu").fit([ring.sample(64) for _ in range(150)])
     real, fake = (sum(value for _, value in run.history[f"discriminator {kind} logit"][-30:])/30 for kind in ("real", "fake"))
     return {**seen, "gap": round(real-fake, 3), "good": round(ring.coverage(G(noise(1000, 2)))["good"], 2), "generator slower": pair[0] < pair[1]}
 
