@@ -7,16 +7,17 @@ Docs: https://genesis-course.github.io/genesis-course/answers/gan.html.md"""
 # %% auto #0
 __all__ = ['ideal', 'lively', 'counting', 'readings', 'readings_trust_the_loss', 'readings_swapped_extremes',
            'readings_afraid_of_a_gap', 'readings_happy_with_zero', 'reading', 'smoothing', 'clinic_32', 'clinic_2',
-           'clinic_1', 'clinic_28', 'RIGHT_LOSSES', 'clinic_13', 'RIGHT_PROBABILITIES', 'clinic_11', 'clinic_12',
-           'clinic_10', 'clinic_14', 'clinic_25', 'clinic_24', 'clinic_26', 'rates', 'rates_deaf', 'rates_turned_round',
-           'rates_both_tiny', 'clinic_33', 'best_logit', 'best_logit_is_a_probability', 'best_logit_turned_round',
-           'best_logit_left_the_logarithms', 'best_logit_of_logarithms', 'best_logit_of_the_ratio',
-           'best_logit_is_log_D', 'lively_loss', 'loss_saturates', 'loss_overflows', 'loss_of_the_discriminator',
-           'loss_is_summed', 'loss_of_probabilities', 'loss_not_averaged', 'modes_covered', 'modes_with_any_point',
-           'modes_counts_points', 'modes_share_of_the_good', 'modes_by_nearest', 'modes_squared', 'modes_share',
-           'smoothed_loss', 'smoothed_on_both_sides', 'smoothed_only_scaled', 'smoothed_not_at_all',
-           'smoothed_the_fakes', 'smoothed_fixed', 'load_pictures', 'load_snow', 'load_from_0_to_1', 'load_bytes',
-           'load_shifted', 'load_inverted', 'load_normal_snow', 'build_discriminator', 'discriminator_for_noise',
+           'SAMPLES', 'clinic_1', 'clinic_28', 'RIGHT_LOSSES', 'clinic_13', 'RIGHT_PROBABILITIES', 'clinic_11',
+           'clinic_12', 'clinic_10', 'clinic_14', 'ARGUMENT', 'clinic_25', 'clinic_24', 'OPTIMIZERS', 'clinic_26',
+           'rates', 'rates_deaf', 'rates_turned_round', 'rates_both_tiny', 'clinic_33', 'best_logit',
+           'best_logit_is_a_probability', 'best_logit_turned_round', 'best_logit_left_the_logarithms',
+           'best_logit_of_logarithms', 'best_logit_of_the_ratio', 'best_logit_is_log_D', 'lively_loss',
+           'loss_saturates', 'loss_overflows', 'loss_of_the_discriminator', 'loss_is_summed', 'loss_of_probabilities',
+           'loss_not_averaged', 'modes_covered', 'modes_with_any_point', 'modes_counts_points',
+           'modes_share_of_the_good', 'modes_by_nearest', 'modes_squared', 'modes_share', 'smoothed_loss',
+           'smoothed_on_both_sides', 'smoothed_only_scaled', 'smoothed_not_at_all', 'smoothed_the_fakes',
+           'smoothed_fixed', 'load_pictures', 'load_snow', 'load_from_0_to_1', 'load_bytes', 'load_shifted',
+           'load_inverted', 'load_normal_snow', 'build_discriminator', 'discriminator_for_noise',
            'discriminator_without_flatten', 'discriminator_of_rows', 'discriminator_with_sigmoid',
            'discriminator_of_two_classes', 'discriminator_cuts', 'make_samples', 'samples_of_the_data',
            'samples_of_noisy_data', 'samples_of_one_code', 'samples_of_64', 'samples_of_fixed_noise',
@@ -157,7 +158,7 @@ readings_happy_with_zero = ["c", "a", "a", "d"]
 # %% ../../nbs/answers/08_gan.ipynb #88210df2
 def _seen_readings(letters):
     if isinstance(letters, str): letters = list(letters.replace(",", "").replace(" ", ""))
-    if not isinstance(letters, (list, tuple)): return {"a list of four letters": False}
+    if not isinstance(letters, (list, tuple)): letters = ["no letter"]
     if ... in letters or None in letters: return None
     padded = [*letters, "", "", "", ""][:4]
     return {f"run {i+1}": str(letter).strip("() ").lower() for i, letter in enumerate(padded)}
@@ -250,15 +251,15 @@ def _runs(network, x):
 def _seen_discriminator(build):
     network = _module_of(build)
     if network is None: return None
-    seen = {"a network": isinstance(network, nn.Module), "complaint": "", "logits": 0, "bounded": False, "pixels that count": 0}
+    seen = {"a network": isinstance(network, nn.Module), "complaint": "", "logits": 0, "bounded": False, "pixels that count": 0, "own": 0}
     if not seen["a network"]: return seen
     images = torch.linspace(-9, 9, 192).sin().view(3, 1, 8, 8).requires_grad_()
     logits = _runs(network.eval(), images)
     if not isinstance(logits, torch.Tensor): return {**seen, "complaint": str(logits)}
-    large = network(1000*images)
+    large, door = network(1000*images), next((int(p.shape[-1]) for p in network.parameters()), 0)
     slope, = torch.autograd.grad(logits.square().sum(), images, allow_unused=True)
     pixels = 0 if slope is None else int((slope.abs().sum(dim=(0, 1)) > 0).sum())
-    return {**seen, "logits": logits.numel(), "bounded": bool(large.abs().max() <= 1), "pixels that count": pixels, "own": int(next(iter(network.parameters())).shape[-1])}
+    return {**seen, "logits": logits.numel(), "bounded": bool(large.abs().max() <= 1), "pixels that count": pixels, "own": door}
 
 # %% ../../nbs/answers/08_gan.ipynb #b72e3e2e
 def _judge_discriminator(seen):
@@ -294,6 +295,12 @@ def samples_of_uniform_noise(generator, batch): return generator(torch.rand(len(
 def samples_of_fixed_width(generator, batch): return generator(noise(len(batch), 64))
 
 # %% ../../nbs/answers/08_gan.ipynb #14b2dc87
+def _judge_by(expected):
+    "A judge from {what is observed: (its right value, the sentence when it is another)}"
+    def judge(seen): return next((said.format(seen[name]) for name, (right, said) in expected.items() if seen[name] != right), None)
+    return judge
+
+# %% ../../nbs/answers/08_gan.ipynb #3ce0feec
 class _Listener(nn.Module):
     "A stand-in for a generator that remembers what it was fed"
     def __init__(self, latent_dim):
@@ -311,8 +318,9 @@ def _seen_samples(make):
         torch.manual_seed(0)
         outcomes.append(make(listener, batch))
     if outcomes[0] is None: return None
+    if not listener.heard or not all(isinstance(one, torch.Tensor) and one.ndim == 4 for one in outcomes): return _NO_SAMPLES
     again = make(listener, batches[1])
-    seen = {"how many samples for 10 images": len(outcomes[0]), "changes with the data": not torch.equal(outcomes[0], outcomes[1]), "fresh noise in every call": not torch.equal(outcomes[1], again),
+    seen = {"changes with the data": not torch.equal(outcomes[0], outcomes[1]), "how many samples for 10 images": len(outcomes[0]), "fresh noise in every call": not torch.equal(outcomes[1], again),
             "a code for each sample": len(listener.heard[0].unique(dim=0)), "the generator can learn from them": outcomes[0].requires_grad}
     try: make(other, batches[0])
     except RuntimeError: pass
@@ -320,7 +328,17 @@ def _seen_samples(make):
     many = torch.cat(listener.heard)
     return {**seen, "numbers in a code, for generators of 64 and 10": str(widths), "normal noise": bool(abs(many.mean()) < 0.2 and 0.8 < many.std() < 1.2)}
 
-clinic_1 = Exercise("clinic.1", "The generator is fed the data", make_samples, _seen_samples,
+_NO_SAMPLES = {"changes with the data": False, "how many samples for 10 images": 0, "fresh noise in every call": False, "a code for each sample": 0,
+               "the generator can learn from them": False, "numbers in a code, for generators of 64 and 10": "", "normal noise": False}
+SAMPLES = {"changes with the data": (False, "With the same dice and other data the samples change: something of the batch still reaches the generator."),
+           "how many samples for 10 images": (10, "For a batch of 10 images ten samples are asked for, but this is {}."),
+           "a code for each sample": (10, "Each sample needs a code of its own."),
+           "fresh noise in every call": (True, "A second call gives the same samples: the noise is not rolled anew."),
+           "numbers in a code, for generators of 64 and 10": ("[64, 10]", "Two generators that ask for 64 and for 10 numbers got {}. Ask each for its latent_dim."),
+           "normal noise": (True, "The codes are not standard normal. Take `noise`, so that training and sampling agree."),
+           "the generator can learn from them": (True, "No gradient can flow back from these samples to the generator. Is there a detach, or no_grad?")}
+
+clinic_1 = Exercise("clinic.1", "The generator is fed the data", make_samples, _seen_samples, judge=_judge_by(SAMPLES),
     wrong=[(samples_of_the_data, "The generator still gets the real images, so copying is enough to win. Of the batch you need only its length."),
            (samples_of_noisy_data, "Real images with some noise on them are still real images: a generator that removes a little noise would win. Noise only."),
            (samples_of_one_code, "One code for all: every sample of the batch is the same. Each needs noise of its own."),
@@ -584,6 +602,7 @@ def _seen_argument(argue):
     weights = [nn.utils.parameters_to_vector(network.parameters()).detach().clone() for network in (G, D)]
     batches = [3+torch.randn(6, 2) for _ in range(4)]
     argue(G, D, torch.optim.Adam(G.parameters(), lr=0.01), torch.optim.Adam(D.parameters(), lr=0.01), [batch.clone() for batch in batches])
+    if not G.heard and not D.heard: return None
     moved = [not torch.equal(before, nn.utils.parameters_to_vector(network.parameters())) for before, network in zip(weights, (G, D))]
     codes = torch.cat(G.heard).unique(dim=0) if G.heard else []
     judged = torch.cat(D.heard) if D.heard else torch.empty(0, 2)
@@ -591,7 +610,13 @@ def _seen_argument(argue):
     return {"the generator has moved": moved[0], "the discriminator has moved": moved[1], "the codes are fresh in every step": len(codes) >= 4*6,
             "every real point was judged": real == 24, "weights are finite": all(bool(p.isfinite().all()) for network in (G, D) for p in network.parameters())}
 
-clinic_25 = Exercise("clinic.25", "One batch of fakes for ever", argue_with_fresh_fakes, _seen_argument,
+ARGUMENT = {"the discriminator has moved": (True, "The discriminator's weights have not moved: its turn is missing, or its gradient is."),
+            "the generator has moved": (True, "The generator's weights have not moved: no gradient arrives. Which fakes does its loss see, and can the gradient get through them?"),
+            "the codes are fresh in every step": (True, "Too few different codes were drawn: let every step draw its own noise, inside the loop."),
+            "every real point was judged": (True, "Not every real point was shown to the discriminator. Go through all batches."),
+            "weights are finite": (True, "The weights are not finite any more.")}
+
+clinic_25 = Exercise("clinic.25", "One batch of fakes for ever", argue_with_fresh_fakes, _seen_argument, judge=_judge_by(ARGUMENT),
     wrong=[(argue_with_old_fakes, "The fakes are still made once, before the loop, so the generator's gradient has no way back. Make them inside, in every turn."),
            (argue_detached, "The fakes are fresh now, but the generator still does not move: if one detached batch serves for both turns, `detach` has cut its gradient off. Detach in D's turn only."),
            (argue_with_old_codes, "The gradient flows now. But the noise is drawn once, so the generator learns these few codes only. Draw it anew in every step."),
@@ -674,18 +699,19 @@ def _seen_optimizers(make):
     found = make(G, D, 0.003)
     if found is None: return None
     found = list(found) if isinstance(found, (list, tuple)) else [found]
-    seen = {"two optimisers": len(found) == 2 and all(isinstance(one, torch.optim.Optimizer) for one in found)}
-    if not seen["two optimisers"]: return seen
-    seen["each player has its own"] = found[0] is not found[1]
-    names = {id(p): name for name, network in {"G": G, "D": D}.items() for p in network.parameters()}
-    for place, one in zip(("first", "second"), found):
-        held = [names.get(id(p), "?") for group in one.param_groups for p in group["params"]]
-        seen[f"the {place} one holds weights of"] = " and ".join(sorted(set(held)))
-        seen[f"weight tensors in the {place} one"] = len(held)
-        seen[f"learning rate of the {place} one"] = found[place == "second"].param_groups[0]["lr"]
-    return seen
+    if len(found) != 2 or not all(isinstance(one, torch.optim.Optimizer) for one in found): return {"two optimisers": False, "each player has its own": False, "the first one holds": "", "the second one holds": "", "the rate is lr": False}
+    names = {id(p): f"{name}{i}" for name, network in {"G": G, "D": D}.items() for i, p in enumerate(network.parameters())}
+    held = [" ".join(sorted(names.get(id(p), "?") for group in one.param_groups for p in group["params"])) for one in found]
+    rates = [group["lr"] for one in found for group in one.param_groups]
+    return {"two optimisers": True, "each player has its own": found[0] is not found[1], "the first one holds": held[0], "the second one holds": held[1], "the rate is lr": set(rates) == {0.003}}
 
-clinic_26 = Exercise("clinic.26", "One optimiser for two players", one_optimizer_each, _seen_optimizers,
+OPTIMIZERS = {"two optimisers": (True, "Two optimisers are asked for, as a pair."),
+              "each player has its own": (True, "Both places hold the same optimiser. Each player needs one of its own."),
+              "the first one holds": ("G0 G1 G2 G3", "The first optimiser should hold the generator's four weight tensors and nothing else; it holds {}."),
+              "the second one holds": ("D0 D1 D2 D3", "The second optimiser should hold the discriminator's four weight tensors and nothing else; it holds {}."),
+              "the rate is lr": (True, "The argument `lr` does not reach both optimisers.")}
+
+clinic_26 = Exercise("clinic.26", "One optimiser for two players", one_optimizer_each, _seen_optimizers, judge=_judge_by(OPTIMIZERS),
     wrong=[(one_optimizer_for_both, "Still one optimiser for both: each step of D moves G along, downhill on D's loss."),
            (two_optimizers_for_both, "Two optimisers now, but each holds the weights of both networks, so every turn still moves both."),
            (optimizers_in_the_wrong_order, "The right two, in the wrong order: the generator's comes first. Swapped like this, each loss would be given to the other player."),
