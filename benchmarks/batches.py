@@ -6,18 +6,14 @@ Both sides compute with one thread in the main process, and PyTorch's side gets 
 many threads as torch takes by itself: the same or better on a quiet machine, and worse on a busy one, where the threads of so short an operation wait for each other.
 """
 import argparse
-import shutil
 import statistics
 import sys
 import tempfile
 import time
-from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
-from common import save
+from common import save, torchvision_mnist
 from genesis_course.data import Batches, load_images
-from genesis_course.downloads import fetch
-from genesis_course.support import import_torchvision
 
 BATCH = 64
 
@@ -36,19 +32,6 @@ def summary(times):
     return {"images per second": round(statistics.median(rates)), "lowest": round(rates[0]), "highest": round(rates[-1]), "passes": len(rates)}
 
 
-def torchvision_mnist(folder):
-    "The usual pipeline; torchvision wants a folder that it may write to, so it gets a copy"
-    import_torchvision()
-    from torchvision import datasets, transforms
-    raw = Path(folder)/"MNIST"/"raw"
-    raw.mkdir(parents=True)
-    for key in ("train-images", "train-labels", "test-images", "test-labels"):
-        found = fetch(f"mnist/{key}")
-        shutil.copyfile(found, raw/found.name)
-    pipeline = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-    return datasets.MNIST(folder, train=True, download=True, transform=pipeline)
-
-
 def agree(ours, theirs):
     "Both sides must serve the same numbers, or the comparison says nothing"
     x, y = next(iter(Batches(ours, batch_size=BATCH, shuffle=False)))
@@ -62,7 +45,7 @@ def main():
     repeats = parser.parse_args().repeats
     ours, threads = load_images("mnist"), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
-        theirs = torchvision_mnist(folder)
+        theirs = torchvision_mnist(folder, ((0.5,), (0.5,)))
         agree(ours, theirs)
         batches = Batches(ours, batch_size=BATCH)
         loaders = {f"torchvision MNIST + DataLoader, {workers} workers": DataLoader(theirs, batch_size=BATCH, shuffle=True, num_workers=workers) for workers in (0, 1, 2)}

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 from pathlib import Path
 
 RESULTS = Path(__file__).parent/"results"
@@ -20,6 +21,25 @@ def machine():
 def version(name):
     try: return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError: return None
+
+
+def torchvision_mnist(
+    folder,       # where the copy goes
+    normalise,    # (means, deviations) of the channels
+    train=True,   # the training part, or the test part
+):
+    "The usual pipeline of torchvision, which wants a folder that it may write to and gets a copy of the files there"
+    from genesis_course.downloads import fetch
+    from genesis_course.support import import_torchvision
+    import_torchvision()
+    from torchvision import datasets, transforms
+    raw = Path(folder)/"MNIST"/"raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for key in ("train-images", "train-labels", "test-images", "test-labels"):
+        found = fetch(f"mnist/{key}")
+        shutil.copyfile(found, raw/found.name)
+    pipeline = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*normalise)])
+    return datasets.MNIST(folder, train=train, download=True, transform=pipeline)
 
 
 def save(

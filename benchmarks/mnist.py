@@ -10,7 +10,6 @@ Accuracies do not depend on how busy a machine is and seconds do, so runs are st
 """
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from common import RESULTS, save
+from common import RESULTS, save, torchvision_mnist
 
 FRESH_SEED, STORED = 200, RESULTS/"mnist.json"
 
@@ -95,19 +94,9 @@ def official(seed, limit=99.0):
     import torch
     import torch.nn.functional as F
     from torch import nn
-    from genesis_course.downloads import fetch
-    from genesis_course.support import import_torchvision
-    import_torchvision()
-    from torchvision import datasets, transforms
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder)/"MNIST"/"raw"
-        raw.mkdir(parents=True)
-        for key in ("train-images", "train-labels", "test-images", "test-labels"):
-            found = fetch(f"mnist/{key}")
-            shutil.copyfile(found, raw/found.name)
-        pipeline = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-        learn, test = (datasets.MNIST(folder, train=part, download=True, transform=pipeline) for part in (True, False))
+        learn, test = (torchvision_mnist(folder, ((0.1307,), (0.3081,)), train=part) for part in (True, False))
         learn = torch.utils.data.DataLoader(learn, batch_size=64)
         test = torch.utils.data.DataLoader(test, batch_size=1000)
         model = nn.Sequential(

@@ -28,7 +28,8 @@ def run(path):
     "Execute one notebook in its own folder and store what its cells show"
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    # With widgets on a busy machine nbclient now and then overlooks the reply of a cell and finds it when its time is up.
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     print(f"{path.relative_to(ROOT)}: {time.perf_counter()-started:.0f} s", flush=True)
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
