@@ -37,10 +37,8 @@ class Ring:
         chosen = torch.randint(len(self.centres), (count,), generator=generator)
         return self.centres[chosen] + self.std*torch.randn(count, 2, generator=generator)
 
-    def log_density(self,
-        points,   # [B, 2]
-    ):
-        "Logarithm of the density, [B]"
+    def log_density(self, points):
+        "Logarithm of the density at points [B, 2], [B]"
         squares = torch.cdist(points, self.centres.to(points))**2
         normal = -squares/(2*self.std**2) - math.log(2*math.pi*self.std**2)
         return normal.logsumexp(dim=1) - math.log(len(self.centres))
@@ -50,8 +48,7 @@ class Ring:
         enough=0.02,    # share of all points that a mode must get to count as covered
     ):
         "Modes covered, and the share of points within three standard deviations of a mode"
-        _check_points(points)
-        points = points.detach().float()
+        points = _as_points(points)
         distance, nearest = torch.cdist(points, self.centres.to(points)).min(dim=1)
         good = distance < 3*self.std
         shares = nearest[good].bincount(minlength=len(self.centres))/len(points)
@@ -65,13 +62,14 @@ def _check_ring(modes, radius, std):
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
             raise CourseError(f"The {name} of a ring is a number above 0; this is {value!r:.60}.")
 
-def _check_points(points):
+def _as_points(points):
     if not isinstance(points, torch.Tensor) or points.ndim != 2 or points.shape[1] != 2 or not len(points):
         what = list(points.shape) if isinstance(points, torch.Tensor) else type(points).__name__
         raise CourseError(f"Points in the plane are a tensor [B, 2] with at least one row; this is {what}.")
     if not points.isfinite().all():
         raise CourseError("Some of these points are NaN or infinite: the generator has diverged. "
             "Try a smaller learning rate.")
+    return points.detach().float()
 
 # %% ../nbs/08_gan.ipynb #0f7838b5
 def noise(
@@ -166,31 +164,33 @@ def gan_players(
     **settings,      # for both players: schedule, clip, betas and so on; Adam gets betas=(0.5, 0.999) unless told otherwise
 ):
     "The two players of a GAN, [discriminator, generator], for `Trainer`; a batch is real images, alone or first in a tuple"
-    rates = _check_game(generator, discriminator, latent_dim, lr)
+    rates, players = _check_game(generator, discriminator, latent_dim, lr), []
     if optimizer is torch.optim.Adam: settings = {"betas": (0.5, 0.999), **settings}
-    checked = []
+    judge = _discriminators_turn(players, latent_dim, losses[0], penalty)
+    forge = _generators_turn(players, latent_dim, losses[1])
+    players.append(Player(discriminator, judge, optimizer, rates[1], "discriminator", **settings))
+    players.append(Player(generator, forge, optimizer, rates[0], "generator", **settings))
+    return players
 
+# %% ../nbs/08_gan.ipynb #4954079f
+def _discriminators_turn(players, latent_dim, loss, penalty):
+    checked = []
     def judge(network, batch):
-        "The discriminator's turn; the generator is held still"
         real = _real(batch)
         with torch.no_grad(): fake = players[1].network(noise(len(real), latent_dim, real.device))
         if not checked: checked.append(check_ranges(fake, real))
         real_logits, fake_logits = network(real), network(fake)
         seen = {"real logit": real_logits.detach().mean(), "fake logit": fake_logits.detach().mean()}
-        loss = losses[0](real_logits, fake_logits)
-        if penalty is None: return {"loss": loss, **seen}
+        if penalty is None: return {"loss": loss(real_logits, fake_logits), **seen}
         extra = penalty(network, real, fake)
-        return {"loss": loss+extra, **seen, "penalty": extra.detach()}
+        return {"loss": loss(real_logits, fake_logits)+extra, **seen, "penalty": extra.detach()}
+    return judge
 
+def _generators_turn(players, latent_dim, loss):
     def forge(network, batch):
-        "The generator's turn; its gradient comes through the discriminator"
         real = _real(batch)
-        return losses[1](players[0].network(network(noise(len(real), latent_dim, real.device))))
-
-    shared = dict(optimizer=optimizer, **settings)
-    players = [Player(discriminator, judge, lr=rates[1], name="discriminator", **shared),
-               Player(generator, forge, lr=rates[0], name="generator", **shared)]
-    return players
+        return loss(players[0].network(network(noise(len(real), latent_dim, real.device))))
+    return forge
 
 # %% ../nbs/08_gan.ipynb #66e652d5
 def _real(batch): return batch[0] if isinstance(batch, (list, tuple)) else batch
