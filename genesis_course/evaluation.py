@@ -113,8 +113,9 @@ def frechet_distance(
     b,   # [M, D] features of the other
 ):
     "Fréchet distance of the Gaussians fitted to two sets of features, FID for short (Heusel et al. 2017, eq. 6)"
-    a, b = _check_pair(a, b, least=a.shape[1]+1 if getattr(a, "ndim", 0) == 2 else 2)
-    return frechet_gaussians(a.mean(dim=0), a.T.cov(), b.mean(dim=0), b.T.cov())
+    a, b = _check_pair(a, b, least=lambda d: d+1)
+    (mean_a, cov_a), (mean_b, cov_b) = ((x.mean(dim=0), torch.atleast_2d(x.T.cov())) for x in (a, b))
+    return frechet_gaussians(mean_a, cov_a, mean_b, cov_b)
 
 # %% ../nbs/10_evaluation.ipynb #74684dc2
 def _check_features(x, name):
@@ -126,21 +127,22 @@ def _check_features(x, name):
     if bad:
         raise CourseError(f"{bad:,} of {len(x):,} rows of the {name} set contain NaN or infinite values. "
             "Look at the images they come from: their generator has probably diverged.")
-    return x.detach().double()
+    return x.detach().cpu().double()
 
 def _check_pair(a, b, least=1):
+    "Both sets as float64 on the CPU; `least`: images needed on each side, or for a Gaussian a function of the number of features"
     a, b = _check_features(a, "first"), _check_features(b, "second")
     if a.shape[1] != b.shape[1]:
         raise CourseError(f"The two sets have {a.shape[1]} and {b.shape[1]} features: they come from different networks. "
             "Use one network for both.")
+    needed = least(a.shape[1]) if callable(least) else least
+    why = f"A Gaussian in {a.shape[1]} dimensions wants more images than that, better ten times as many. " if callable(least) else ""
     for name, x in ("first", a), ("second", b):
-        if len(x) < least:
-            raise CourseError(f"A Gaussian in {x.shape[1]} dimensions needs at least {least:,} images on each side, better {10*x.shape[1]:,}; "
-                f"the {name} set has {len(x):,}. Draw more.") if least > 2 else CourseError(
-                f"At least {least} image(s) are needed on each side; the {name} set has {len(x):,}. Draw more.")
-        if len(x) > 1 and least > 1 and bool((x == x[0]).all()):
-            raise CourseError(f"All {len(x):,} rows of the {name} set are equal: its images are one and the same picture, blank or collapsed. "
-                "Look at them before you measure them.")
+        if len(x) < needed:
+            raise CourseError(f"{why}Each side needs at least {needed:,} image{'s'*(needed > 1)}; the {name} set has {len(x):,}. Draw more.")
+        if needed > 1 and bool((x == x[0]).all()):
+            raise CourseError(f"All {len(x):,} rows of the {name} set are equal: its images are one and the same picture, "
+                "blank or collapsed. Look at them before you measure them.")
     return a, b
 
 # %% ../nbs/10_evaluation.ipynb #edd99e96
@@ -152,13 +154,15 @@ def extrapolated_distance(
     seed=0,      # of the draws
 ):
     "FID for infinitely many images: the line in 1/n through the FIDs of draws, read at 0 (after Chong & Forsyth 2020)"
-    a, b = _check_pair(a, b, least=4*(a.shape[1]+1) if getattr(a, "ndim", 0) == 2 else 2)
-    most = min(len(a), len(b))//(2 if a.shape == b.shape and torch.equal(a, b) else 1)
+    a, b = _check_pair(a, b, least=lambda d: 4*(d+1))
+    one_set = a.shape == b.shape and torch.equal(a, b)
+    most = len(a)//2 if one_set else min(len(a), len(b))
     dice, inverse, values = torch.Generator().manual_seed(seed), [], []
     for n in torch.linspace(most/4, most, points).int().tolist()*splits:
-        rows, others = torch.randperm(len(a), generator=dice), torch.randperm(len(b), generator=dice)
+        rows = torch.randperm(len(a), generator=dice)
+        others = rows[n:] if one_set else torch.randperm(len(b), generator=dice)
         inverse.append([1., 1/n])
-        values.append([frechet_distance(a[rows[:n]], b[rows[n:2*n] if most < min(len(a), len(b)) else others[:n]])])
+        values.append([frechet_distance(a[rows[:n]], b[others[:n]])])
     line = torch.linalg.lstsq(torch.tensor(inverse).double(), torch.tensor(values).double()).solution
     return line[0].item()
 
@@ -170,7 +174,9 @@ def squared_mmd(
     "Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, Lemma 6), kernel (x·y/D + 1)³"
     a, b = _check_pair(a, b, least=2)
     def kernel(x, y): return (x @ y.T/x.shape[1] + 1)**3
-    def mean_of_pairs(x): return (kernel(x, x).sum() - kernel(x, x).diagonal().sum())/(len(x)*(len(x)-1))
+    def mean_of_pairs(x):
+        k = kernel(x, x)
+        return (k.sum()-k.trace())/(len(x)*(len(x)-1))
     return (mean_of_pairs(a) + mean_of_pairs(b) - 2*kernel(a, b).mean()).item()
 
 # %% ../nbs/10_evaluation.ipynb #e0c3ec16
@@ -186,7 +192,7 @@ def kernel_distance(
     least = min(len(a), len(b))
     size = max(2, min(1000, least//2)) if size is None else _whole("size", size, 2, least)
     dice = torch.Generator().manual_seed(seed)
-    def draw(x): return x[torch.randperm(len(x), generator=dice)[:size].to(x.device)]
+    def draw(x): return x[torch.randperm(len(x), generator=dice)[:size]]
     values = torch.tensor([squared_mmd(draw(a), draw(b)) for _ in range(_whole("subsets", subsets, 2))])
     return values.mean().item(), values.std().item()
 
@@ -241,7 +247,9 @@ class Report:
     notes: list = field(default_factory=list)   # sentences on what deserves a look
 
     def table(self):
-        def text(value): return f"{value[0]:.3g} ± {value[1]:.1g}"
+        def text(value):
+            digits = max(0, -math.floor(math.log10(max(value[1], 1e-3))))
+            return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
         return Table(["", "generated", "real (floor)"], [[name, text(self.fake[name]), text(self.floor[name])] for name in self.fake])
 
     def _repr_markdown_(self):
@@ -269,11 +277,15 @@ def report(
 ):
     "FID, KID, precision and recall of generated images, each with its spread and its floor: a `Report`"
     real, fake = (side if getattr(side, "ndim", 0) == 2 else features(side) for side in (real, fake))
-    real, fake = _check_pair(real, fake, least=2*real.shape[1]+2)
-    n = min(len(real)//2, len(fake), 2000) if n is None else _whole("n", n, real.shape[1]+1, min(len(real)//2, len(fake)))
+    real, fake = _check_pair(real, fake, least=lambda d: d+1)
+    least, most = real.shape[1]+1, min(len(real)//2, len(fake))
+    if most < least:
+        raise CourseError(f"The floor compares two halves of the real images, and {least-1} features need {least} images on each side: "
+            f"at least {2*least} real ones. There are {len(real):,}. Load more.")
+    n = min(most, 2000) if n is None else _whole("n", n, least, most)
     dice, results = torch.Generator().manual_seed(seed), []
     for _ in range(_whole("splits", splits, 2)):
-        rows, others = (torch.randperm(len(side), generator=dice).to(side.device) for side in (real, fake))
+        rows, others = (torch.randperm(len(side), generator=dice) for side in (real, fake))
         first, second, made = real[rows[:n]], real[rows[n:2*n]], fake[others[:n]]
         results.append((measures(first, made), measures(first, second)))
     return Report(n, splits, *(_mean_and_spread(side) for side in zip(*results)), _class_notes(real, fake))
@@ -286,7 +298,7 @@ def _mean_and_spread(results):
 def _class_notes(real, fake):
     "Sentences on digits that are missing"
     if real.shape[1] != 64: return []
-    shares = [_judge(str(side.device)).head(side.float()).argmax(dim=1).bincount(minlength=10)/len(side) for side in (real, fake)]
+    shares = [_judge("cpu").head(side.float()).argmax(dim=1).bincount(minlength=10)/len(side) for side in (real, fake)]
     usual, made = ([digit for digit in range(10) if share[digit] > 0.02] for share in shares)
     lost = [digit for digit in usual if shares[1][digit] < 0.25*shares[0][digit]]
     notes = []
