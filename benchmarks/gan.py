@@ -1,0 +1,232 @@
+"""GANs on the CPU: Fréchet distance at equal wall time on MNIST, what each stabiliser buys on the built-in glyphs, and how often a conditional GAN draws what it is asked for.
+
+    GENESIS_DATA=… python benchmarks/gan.py [--seeds 3] [--seconds 135] [--only script chapter08 chapter09 conditional] [--threads 0]
+    python benchmarks/gan.py --stabilisers [--seeds 3]
+
+Every training is a process of its own. In the race its clock starts before Python does and includes every import and the reading of the files; training stops when the seconds are over,
+and only then are 10,000 images drawn and measured. `script` has the networks, the settings and the habits of a widely copied fully connected example (noise of 100 numbers; generator
+128-256-512-1024 with batch norm; discriminator 512-256; Adam 2e-4 with β₁ 0.5; batches of 64 from a DataLoader; images drawn in training mode), written again here. It is also measured after every fifth of
+the seconds, with the clock stopped, because it goes up and down; its best value is reported beside the last. FID is that of the course's feature network (chapter 10), not of Inception: with
+10,000 drawings against the 10,000 test images, always beside its floor, 10,000 training images against the same. The recipes were chosen with seeds that are not in the tables, and on training images.
+`--stabilisers` needs no files: glyphs of 16 by 16, one thread, equal numbers of steps; FID with 2,000 drawings against the 4,000 images of the set.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from common import RESULTS, save
+
+FRESH_SEED = 300
+SIDES = ("script", "chapter08", "chapter09", "conditional")
+
+
+def measure(draw, reference, count=10_000):
+    "FID of `count` drawings"
+    import torch
+    from genesis_course.evaluation import features, frechet_distance
+    with torch.no_grad(): images = torch.cat([draw(1000) for _ in range(count//1000)])
+    return frechet_distance(features(images), reference)
+
+
+class Clock:
+    "Seconds since the process was started, without those spent on measuring"
+    def __init__(self, born): self.born, self.held = born, 0.
+    def __call__(self): return time.time()-self.born-self.held
+    def stopped(self, function):
+        started = time.time()
+        result = function()
+        self.held += time.time()-started
+        return result
+
+
+def script(seed, clock, seconds, reference):
+    "The widely copied script; yields (seconds, FID) after every fifth of the time"
+    import shutil
+    import tempfile
+    from pathlib import Path
+    import torch
+    from torch import nn
+    from genesis_course.downloads import fetch
+    from genesis_course.support import import_torchvision
+    import_torchvision()
+    from torchvision import datasets, transforms
+    torch.manual_seed(seed)
+    def block(before, after, norm=True): return [nn.Linear(before, after), *[nn.BatchNorm1d(after, 0.8)]*norm, nn.LeakyReLU(0.2, inplace=True)]
+    generator = nn.Sequential(*block(100, 128, norm=False), *block(128, 256), *block(256, 512), *block(512, 1024), nn.Linear(1024, 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
+    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.LeakyReLU(0.2, inplace=True), nn.Linear(512, 256), nn.LeakyReLU(0.2, inplace=True), nn.Linear(256, 1), nn.Sigmoid())
+    optimizers = [torch.optim.Adam(network.parameters(), lr=0.0002, betas=(0.5, 0.999)) for network in (generator, discriminator)]
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder)/"MNIST"/"raw"
+        raw.mkdir(parents=True)
+        for key in ("train-images", "train-labels", "test-images", "test-labels"): shutil.copyfile(fetch(f"mnist/{key}"), raw/fetch(f"mnist/{key}").name)
+        pipeline = transforms.Compose([transforms.Resize(28), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+        loader = torch.utils.data.DataLoader(datasets.MNIST(folder, train=True, download=True, transform=pipeline), batch_size=64, shuffle=True)
+        loss, due = nn.BCELoss(), 1
+        while True:
+            for real, _ in loader:
+                yes, no = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+                optimizers[0].zero_grad()
+                fake = generator(torch.randn(len(real), 100))
+                loss(discriminator(fake), yes).backward()
+                optimizers[0].step()
+                optimizers[1].zero_grad()
+                ((loss(discriminator(real), yes)+loss(discriminator(fake.detach()), no))/2).backward()
+                optimizers[1].step()
+                if clock() >= due*seconds/5:
+                    due += 1
+                    yield {"seconds": round(clock(), 1), "fid": clock.stopped(lambda: measure(lambda count: generator(torch.randn(count, 100)), reference))}
+                    if due > 5: return
+
+
+def ours(side, seed, clock, seconds, reference):
+    "A recipe of chapter 08 or 09; one line at the end"
+    import torch
+    from genesis_course.data import Batches, load_images
+    from genesis_course.evaluation import read_digits
+    from genesis_course.gan import Discriminator, Generator, draw, gan_players
+    from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, draw_as, now_and_then, r1_penalty
+    from genesis_course.training import Callback, Trainer, cosine
+    class Bell(Callback):
+        def after_step(self, trainer): clock() >= seconds and trainer.stop("the time is over")
+    torch.manual_seed(seed)
+    begun = clock()
+    def schedule(_): return cosine(min(1., (clock()-begun)/(seconds-begun)))
+    recipe = dict(penalty=now_and_then(r1_penalty, 0.5, every=8), schedule=schedule)
+    batches = Batches(load_images("mnist"), batch_size=64, seed=seed, drop_last=True)
+    if side == "chapter08": players = gan_players(Generator(64, 28), Discriminator(28), 64)
+    elif side == "chapter09": players = gan_players(ConvGenerator(32, 28, 8), ConvDiscriminator(28, 32), 32, lr=4e-3, betas=(0., 0.99), **recipe)
+    else: players = conditional_players(ConvGenerator(32, 28, 8, classes=10), ConvDiscriminator(28, 32, classes=10), lr=4e-3, **recipe)
+    average = EMA(players[1], 0.998)
+    trainer = Trainer(players, [Bell(), average], device="cpu").fit(batches, epochs=1000)
+    found = {"seconds": round(clock(), 1), "steps": trainer.step}
+    network = players[1].module if side == "chapter08" else average.module
+    if side != "conditional": return {**found, "fid": measure(lambda count: draw(network, count), reference)}
+    return {**found, "fid": measure(lambda count: draw_as(network, torch.arange(count) % 10), reference), "agreement": class_agreement(network, read_digits, 10_000)}
+
+
+STABILISERS = {
+    "fully connected (chapter 08)": dict(dense=True),
+    "convolutions, no norm": dict(generator=dict(norm=False)),
+    "+ batch norm in the generator": {},
+    "+ batch norm in both": dict(discriminator=dict(norm=True)),
+    "+ momentum, β₁ = 0.5": dict(betas=(0.5, 0.99)),
+    "+ spectral norm": dict(discriminator=dict(spectral=True)),
+    "+ spectral norm, hinge": dict(discriminator=dict(spectral=True), losses="hinge"),
+    "+ Wasserstein, gradient penalty": dict(losses="wasserstein", penalty=("gradient", 10., 1)),
+    "+ R1": dict(penalty=("r1", 0.5, 8)),
+    "+ R1, falling rate": dict(penalty=("r1", 0.5, 8), falling=True),
+}
+"Rows with a + have convolutions and batch norm in the generator"
+
+
+def stabiliser(name, seed, epochs=10):
+    "FID of the last weights and of their average, and milliseconds a step"
+    import torch
+    from genesis_course import gan, stable_gan
+    from genesis_course.data import Batches, load_images
+    from genesis_course.evaluation import features
+    from genesis_course.training import Trainer, cosine
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    chosen, images = STABILISERS[name], load_images("glyphs", size=16, count=4000)
+    if chosen.get("dense"): networks = gan.Generator(32, 16), gan.Discriminator(16)
+    else: networks = stable_gan.ConvGenerator(32, 16, 8, **chosen.get("generator", {})), stable_gan.ConvDiscriminator(16, 32, **chosen.get("discriminator", {}))
+    losses = {None: (gan.discriminator_loss, gan.generator_loss), "hinge": (stable_gan.hinge_discriminator_loss, stable_gan.hinge_generator_loss),
+              "wasserstein": (stable_gan.wasserstein_discriminator_loss, stable_gan.wasserstein_generator_loss)}[chosen.get("losses")]
+    kind, weight, every = chosen.get("penalty", (None, 0., 1))
+    penalty = kind and stable_gan.now_and_then({"r1": stable_gan.r1_penalty, "gradient": stable_gan.gradient_penalty}[kind], weight, every)
+    players = gan.gan_players(*networks, 32, lr=4e-3, betas=chosen.get("betas", (0., 0.99)), losses=losses, penalty=penalty, schedule=cosine if chosen.get("falling") else None)
+    average = stable_gan.EMA(players[1])
+    started = time.process_time()
+    trainer = Trainer(players, [average], device="cpu").fit(Batches(images, batch_size=64, seed=seed, drop_last=True), epochs)
+    milliseconds = (time.process_time()-started)/trainer.step*1000
+    reference = features(images)
+    def fid(network): return measure(lambda count: gan.draw(network, count), reference, 2000)
+    return {"what": name, "seed": seed, "steps": trainer.step, "last": fid(networks[0]), "average": fid(average.module), "milliseconds": milliseconds}
+
+
+def child(options):
+    "One training in this process; a line of JSON for every measurement"
+    import torch
+    from genesis_course.data import load_images
+    from genesis_course.evaluation import features
+    if options.child in STABILISERS: return print(json.dumps(stabiliser(options.child, options.seed)), flush=True)
+    if options.threads: torch.set_num_threads(options.threads)
+    clock = Clock(options.born)
+    reference = clock.stopped(lambda: features(load_images("mnist", split="test")))
+    lines = script(options.seed, clock, options.seconds, reference) if options.child == "script" else [ours(options.child, options.seed, clock, options.seconds, reference)]
+    for line in lines: print(json.dumps(line), flush=True)
+
+
+def run(side, seed, *more):
+    "What one training printed"
+    command = [sys.executable, __file__, "--child", side, "--seed", str(seed), "--born", str(time.time()), *map(str, more)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def floor():
+    "FID of 10,000 training images against the test images"
+    from genesis_course.data import load_images
+    from genesis_course.evaluation import features, frechet_distance
+    return frechet_distance(features(load_images("mnist")[:10_000]), features(load_images("mnist", split="test")))
+
+
+def spread(values, digits=2):
+    return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})" if values else None
+
+
+def race(options):
+    path = RESULTS/"gan.json"
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    for side in options.only:
+        for seed in range(FRESH_SEED, FRESH_SEED+options.seeds):
+            lines = run(side, seed, "--seconds", options.seconds, "--threads", options.threads)
+            runs = [each for each in runs if (each["side"], each["seed"]) != (side, seed)]+[{"side": side, "seed": seed, "threads": options.threads, "lines": lines}]
+            save("gan", f"FID (64 features of the course's network, 10,000 drawings against the 10,000 MNIST test images) after {options.seconds} s from the start of the process: mean and range over seeds",
+                 rows(runs), ["torch", "torchvision"], runs=runs, floor=floor())
+
+
+def rows(runs):
+    table, last = [], {side: [each["lines"][-1] for each in runs if each["side"] == side] for side in SIDES}
+    for side, lines in last.items():
+        if not lines: continue
+        best = [min(line["fid"] for line in each["lines"]) for each in runs if each["side"] == side]
+        agreement = [100*line["agreement"] for line in lines if "agreement" in line]
+        table.append({"training": side, "FID": spread([line["fid"] for line in lines]), "best on the way": spread(best) if side == "script" else None,
+                      "read as asked for, %": spread(agreement), "seeds": len(lines)})
+    return table
+
+
+def stabilisers(options):
+    found = []
+    for seed in range(FRESH_SEED, FRESH_SEED+options.seeds):
+        for name in STABILISERS: found += run(name, seed)
+    table = []
+    for name in STABILISERS:
+        mine = [each for each in found if each["what"] == name]
+        table.append({"what": name, "last": f"{statistics.mean(each['last'] for each in mine):.2f}", "last range": f"{min(each['last'] for each in mine):.2f} to {max(each['last'] for each in mine):.2f}",
+                      "average": f"{statistics.mean(each['average'] for each in mine):.2f}", "average range": f"{min(each['average'] for each in mine):.2f} to {max(each['average'] for each in mine):.2f}",
+                      "ms a step": f"{statistics.median(each['milliseconds'] for each in mine):.0f}"})
+    save("gan_stabilisers", f"FID after {found[0]['steps']} steps on glyphs of 16 by 16, last weights and moving average, mean and range over {options.seeds} seeds", table, ["torch"], runs=found)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=135.)
+    parser.add_argument("--only", nargs="+", default=SIDES, choices=SIDES, help="measure these anew and keep what is stored of the others")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice. Only such runs are fair")
+    parser.add_argument("--stabilisers", action="store_true", help="what each stabiliser buys, on glyphs")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--born", type=float, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child: child(options)
+    elif options.stabilisers: stabilisers(options)
+    else: race(options)
+
+
+if __name__ == "__main__": main()
