@@ -21,12 +21,11 @@ from .training import Player, _modes
 class Ring:
     "Equal Gaussians on a circle in the plane; the toy of Metz et al. (2017)"
     def __init__(self,
-        modes=8,       # how many Gaussians
-        radius=2.,     # of the circle
-        std=0.2,       # standard deviation of each
+        modes=8,     # how many Gaussians
+        radius=2.,   # of the circle
+        std=0.2,     # standard deviation of each
     ):
-        _check_ring(modes, radius, std)
-        angles = torch.arange(modes)*(2*math.pi/modes)
+        angles = _checked(modes, radius, std)*(2*math.pi/modes)
         self.centres, self.std = radius*torch.stack([angles.cos(), angles.sin()], dim=1), std      # [modes, 2]
 
     def sample(self,
@@ -40,8 +39,7 @@ class Ring:
     def log_density(self, points):
         "Logarithm of the density at points [B, 2], [B]"
         squares = torch.cdist(points, self.centres.to(points))**2
-        normal = -squares/(2*self.std**2) - math.log(2*math.pi*self.std**2)
-        return normal.logsumexp(dim=1) - math.log(len(self.centres))
+        return (-squares/(2*self.std**2)).logsumexp(dim=1) - math.log(2*math.pi*self.std**2*len(self.centres))
 
     def coverage(self,
         points,         # [B, 2] generated points
@@ -55,12 +53,14 @@ class Ring:
         return {"modes": int((shares >= enough).sum()), "good": good.float().mean().item()}
 
 # %% ../nbs/08_gan.ipynb #fe89a8ca
-def _check_ring(modes, radius, std):
+def _checked(modes, radius, std):
+    "The numbers of the modes, [modes]; or a sentence on why there is no such ring"
     if isinstance(modes, bool) or not isinstance(modes, numbers.Integral) or modes < 1:
         raise CourseError(f"A ring has 1, 2, 3 … modes; this is {modes!r:.60}.")
     for name, value in {"radius": radius, "std": std}.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
             raise CourseError(f"The {name} of a ring is a number above 0; this is {value!r:.60}.")
+    return torch.arange(modes)
 
 def _as_points(points):
     if not isinstance(points, torch.Tensor) or points.ndim != 2 or points.shape[1] != 2 or not len(points):
