@@ -186,9 +186,9 @@ def test_every_parameter_learns():
         vae_loss(model, black_and_white(4, 1, 8, 8))["loss"].backward()
         assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
-@pytest.mark.parametrize("model, lr, limit", [(lambda: VAE(8, 4, 64), 3e-3, 27), (lambda: ConvVAE(8, 4, 8), 1e-2, 27)])
+@pytest.mark.parametrize("model, lr, limit", [(lambda: VAE(8, 4, 64), 3e-3, 25.8), (lambda: ConvVAE(8, 4, 8), 1e-2, 25.8)])
 def test_it_learns_digits(model, lr, limit):
-    "Guessing the grey mean of each pixel costs 33.9 nats"
+    "The mean picture for everything costs 26.8 nats"
     torch.manual_seed(0)
     player = Player(model(), vae_loss, lr=lr)
     run = Trainer(player, device="cpu").fit(Batches(digits_set("train"), batch_size=50), epochs=8)
