@@ -48,12 +48,12 @@ def figure(
         _present(fig, caption)
 
 # %% ../nbs/backstage/01_plots.ipynb #bfd65b81
-def _picture(fig, caption):
+def _picture(fig, caption, **settings):
     "The figure as a PNG that a notebook can display"
     import io
     from IPython.display import Image
     png = io.BytesIO()
-    fig.savefig(png, format="png")
+    fig.savefig(png, format="png", **settings)
     return Image(png.getvalue(), format="png", alt=caption)
 
 def _present(fig, caption=None):
@@ -61,7 +61,7 @@ def _present(fig, caption=None):
     import matplotlib.pyplot as plt
     if in_notebook():
         from IPython.display import display
-        display(_picture(fig, caption))
+        display(_picture(fig, caption, bbox_inches="tight", pad_inches=0.04))     # no title is cut off
     elif plt.get_backend().lower() not in ("agg", "pdf", "svg"): plt.show()
     plt.close(fig)
 
