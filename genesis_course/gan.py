@@ -50,7 +50,7 @@ class Ring:
         distance, nearest = torch.cdist(points, self.centres.to(points)).min(dim=1)
         good = distance < 3*self.std
         shares = nearest[good].bincount(minlength=len(self.centres))/len(points)
-        return {"modes": int((shares >= enough).sum()), "good": good.float().mean().item()}
+        return {"modes": int((shares >= enough).sum()), "good": round(good.float().mean().item(), 4)}
 
 # %% ../nbs/08_gan.ipynb #fe89a8ca
 def _checked(modes, radius, std):
