@@ -38,8 +38,14 @@ class Recipe:
 
 
 RECIPES = {
-    "quick": Recipe(epochs=3, lr=4e-3, batch=128, latent_dim=20),
-    "conv": Recipe(epochs=30, lr=4e-3, batch=128, latent_dim=32, width=32, samples=500),
+    "quick": Recipe(epochs=8, lr=1.2e-2, batch=256, latent_dim=20),
+    "conv": Recipe(epochs=30, lr=6e-3, batch=128, latent_dim=32, width=32, samples=500),
+}
+
+
+PUBLISHED = {        # binarised anew for training; estimates from 5,000 draws
+    "published: Burda et al. 2016, Table 1, VAE, one stochastic layer of 50": "86.76",
+    "published: Burda et al. 2016, Table 1, IWAE with k = 50, one stochastic layer of 50": "84.78",
 }
 
 
@@ -48,14 +54,23 @@ def ours(side, seed, choose, epochs=None, images=None):
     import torch
     from genesis_course.data import Batches, load_images, split_set, to_floats
     from genesis_course.training import Player, Trainer, one_cycle
-    from genesis_course.vae import VAE, ConvVAE, binarise, importance_weighted_bound, negative_bound, vae_loss
+    from genesis_course.vae import VAE, ConvVAE, bernoulli_log_likelihood, binarise, importance_weighted_bound, kl_divergence, negative_bound, to_probabilities
     recipe = RECIPES[side]
     torch.manual_seed(seed)
     learn = load_images("mnist")
     learn, test = split_set(learn, valid=1/6) if choose else (learn, load_images("mnist", split="test"))
     test = to_floats(test.images[:images])
     model = ConvVAE(28, recipe.latent_dim, recipe.width) if recipe.width else VAE(28, recipe.latent_dim, hidden=400)
-    player = Player(model, vae_loss, lr=recipe.lr, schedule=one_cycle, betas=(0.9, 0.99))
+    with torch.no_grad():                                  # the decoder begins with the mean picture
+        last = model.decoder[-1] if recipe.width else model.decoder[-2]
+        grey = to_probabilities(to_floats(learn.images[:10_000])).mean(dim=0)
+        last.bias.copy_((grey.mean() if recipe.width else grey.flatten()).clamp(0.01, 0.99).logit())
+    def loss(module, batch):
+        "The bound; the matrices compute in 16 bits"
+        with torch.autocast("cpu", torch.bfloat16): logits, mean, log_variance = module(batch[0])
+        mean, log_variance = mean.float(), log_variance.float()
+        return (kl_divergence(mean, log_variance)-bernoulli_log_likelihood(logits.float(), to_probabilities(batch[0]))).mean()
+    player = Player(model, loss, lr=recipe.lr, schedule=one_cycle, betas=(0.9, 0.99))
     change = binarise if side == "conv" else None
     Trainer(player, device="cpu").fit(Batches(learn, batch_size=recipe.batch, seed=seed, transform=change), epochs=epochs or recipe.epochs)
     if side == "conv": test = binarise(test, torch.Generator().manual_seed(0))
@@ -161,7 +176,9 @@ def rows(runs):
         table.append({"training": name, "weights": f"{of(side)[0]['weights']:,}", "seconds": took,
                       "of the official time": f"1/{baseline/took:.1f}" if took and baseline and side == "quick" else None,
                       "negative bound, nats": spread([run["tests"][-1]["nats"] for run in of(side)]),
-                      "500-sample estimate, nats": spread([run["tests"][-1]["estimate"] for run in of(side) if "estimate" in run["tests"][-1]]), "seeds": len(of(side))})
+                      "estimate, nats": spread([run["tests"][-1]["estimate"] for run in of(side) if "estimate" in run["tests"][-1]]), "seeds": len(of(side))})
+    if of("conv"): table += [{"training": name, "weights": None, "seconds": None, "of the official time": None, "negative bound, nats": None, "estimate, nats": nats, "seeds": None}
+                             for name, nats in PUBLISHED.items()]
     return table
 
 
