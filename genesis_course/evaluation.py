@@ -85,6 +85,8 @@ def features(
     _check_judged(images)
     return torch.cat([_judge(str(images.device)).body(as_judged(part)) for part in images.split(1000)])
 
+def _as_features(images): return images if getattr(images, "ndim", 0) == 2 else features(images)
+
 # %% ../nbs/10_evaluation.ipynb #9f9e835d
 @torch.no_grad()
 def read_digits(
@@ -276,7 +278,7 @@ def report(
     seed=0,     # of the halves
 ):
     "FID, KID, precision and recall of generated images, each with its spread and its floor: a `Report`"
-    real, fake = (side if getattr(side, "ndim", 0) == 2 else features(side) for side in (real, fake))
+    real, fake = (_as_features(side) for side in (real, fake))
     real, fake = _check_pair(real, fake, least=lambda d: d+1)
     least, most = real.shape[1]+1, min(len(real)//2, len(fake))
     if most < least:
@@ -323,6 +325,7 @@ def closeness(
 # %% ../nbs/10_evaluation.ipynb #01540e2c
 def _closest_view(images, train, shifts):
     "The smallest `closeness` of an image and of its moved versions, and the training image that it points to"
+    if shifts == 0: return closeness(_as_features(images), train)
     images, around = as_judged(images), range(-shifts, shifts+1)
     views = [closeness(features(images.roll((down, right), (2, 3))), train) for down in around for right in around]
     scores, indices = (torch.stack(each) for each in zip(*views))
@@ -342,7 +345,7 @@ class Copies:
     def __repr__(self): return f"{int(self.found.sum()):,} of {len(self.found):,} are too close to a training image; {self.alarms:.1%} would be chance"
 
 def find_copies(
-    fake,           # generated images, as for `features`
+    fake,           # generated images as for `features`, or (without shifts) their features; so for the next two
     train,          # all training images
     held_out,       # real images that were not trained on; they cannot be copies
     alarms=0.01,    # share of innocent images that may be accused
@@ -350,7 +353,7 @@ def find_copies(
 ):
     "Which generated images lie closer to a training image than new real ones do, all but a share of `alarms`"
     rank = _rank(alarms, len(held_out))
-    known, shifts = features(train), _whole("shifts", shifts, 0, 4)
+    known, shifts = _as_features(train), _whole("shifts", shifts, 0, 4)
     usual, _ = _closest_view(held_out, known, shifts)
     threshold = usual.sort().values[rank-1].item()
     score, index = _closest_view(fake, known, shifts)
