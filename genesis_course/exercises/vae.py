@@ -445,7 +445,7 @@ clinic_18 = Exercise("clinic.18", "A KL below zero", mended_18, _seen_divergence
     hints=["Put in μ = 0 and log σ² = 0: what must come out?", "The terms are μ², σ², -1 and -log σ². Which of them is an exponential of what the encoder says?",
            "mean² + exp(log_variance) - 1 - log_variance, halved and summed over dimension 1."],
     insight="Two checks find every such mistake in seconds: zero where both distributions are equal, and agreement with `torch.distributions.kl_divergence` elsewhere.",
-    symptom="The loss falls below zero and on and on; the KL is negative; after some hundred steps NaN.")
+    symptom="The loss falls below zero, and on and on, by powers of ten; the KL is negative.")
 
 # %% ../../nbs/answers/07_vae.ipynb #c6e24e10
 def mended_19(model, x):
