@@ -1,4 +1,6 @@
 """Chapter 10: distances against torchmetrics and against laws, copies that are found, and what is said of bad input."""
+import contextlib
+import importlib
 import math
 import pytest
 import torch
@@ -91,19 +93,17 @@ def test_frechet_survives_flat_directions(pool):
         assert math.isfinite(value) and value >= 0
     assert frechet_distance(flat, flat) < 1e-6 and frechet_distance(sevens, pool) > 5
 
-def ready_made(kind, **settings):
-    "A metric of torchmetrics that takes features as its images; the test is skipped where it is not installed"
-    import_torchvision()
-    pytest.importorskip("torchmetrics.image")
-    import torchmetrics
+def ready_made(module, kind, **settings):
+    "A metric of torchmetrics that takes features as its images"
+    with contextlib.suppress(CourseError): import_torchvision()        # torchmetrics imports it where it is installed
     class Same(torch.nn.Module):
         num_features = 64
         def forward(self, x): return x
-    return getattr(torchmetrics.image, kind)(feature=Same(), **settings)
+    return getattr(importlib.import_module(f"torchmetrics.image.{module}"), kind)(feature=Same(), **settings)
 
 def test_frechet_equals_torchmetrics(pool):
     for a, b in ((pool[:800], pool[800:]), (pool[:500], 1.3*pool[1000:]), (normal(200, 64), 2*normal(300, 64, seed=1)+0.5)):
-        fid = ready_made("FrechetInceptionDistance", input_img_size=(1, 8, 8)).set_dtype(torch.float64)
+        fid = ready_made("fid", "FrechetInceptionDistance", input_img_size=(1, 8, 8)).set_dtype(torch.float64)
         fid.update(a.double(), real=True)
         fid.update(b.double(), real=False)
         assert math.isclose(frechet_distance(a, b), fid.compute().item(), rel_tol=1e-3)
@@ -127,7 +127,7 @@ def test_mmd_is_unbiased_and_frechet_is_not():
 def test_kernel_distance_equals_torchmetrics(pool):
     "The whole set as one subset: no chance is left"
     a, b = pool[:600].double(), (1.1*pool[600:1200]).double()
-    kid = ready_made("KernelInceptionDistance", subsets=2, subset_size=600).set_dtype(torch.float64)
+    kid = ready_made("kid", "KernelInceptionDistance", subsets=2, subset_size=600).set_dtype(torch.float64)
     kid.update(a, real=True)
     kid.update(b, real=False)
     theirs = kid.compute()[0].item()
