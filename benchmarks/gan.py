@@ -11,6 +11,8 @@ the seconds, with the clock stopped, because it goes up and down; its best value
 `--stabilisers` needs no files: glyphs of 16 by 16, one thread, equal numbers of steps; FID with 2,000 drawings against the 4,000 images of the set.
 """
 import argparse
+import contextlib
+import io
 import json
 import statistics
 import subprocess
@@ -109,24 +111,26 @@ def ours(side, seed, clock, seconds, reference):
 STABILISERS = {
     "fully connected (chapter 08)": dict(dense=True),
     "convolutions, no norm": dict(generator=dict(norm=False)),
-    "+ batch norm in the generator": {},
-    "+ batch norm in both": dict(discriminator=dict(norm=True)),
-    "+ momentum, β₁ = 0.5": dict(betas=(0.5, 0.99)),
-    "+ spectral norm": dict(discriminator=dict(spectral=True)),
-    "+ spectral norm, hinge": dict(discriminator=dict(spectral=True), losses="hinge"),
-    "+ Wasserstein, gradient penalty": dict(losses="wasserstein", penalty=("gradient", 10., 1)),
-    "+ R1": dict(penalty=("r1", 0.5, 8)),
-    "+ R1, falling rate": dict(penalty=("r1", 0.5, 8), falling=True),
+    "batch norm in the generator": {},
+    "and momentum, β₁ = 0.5": dict(betas=(0.5, 0.99)),
+    "and spectral norm": dict(discriminator=dict(spectral=True)),
+    "and spectral norm, hinge loss": dict(discriminator=dict(spectral=True), losses="hinge"),
+    "and Wasserstein, gradient penalty": dict(losses="wasserstein", penalty=("gradient", 10., 2)),
+    "and R1": dict(penalty=("r1", 0.5, 8)),
+    "and a falling rate": dict(falling=True),
+    "and R1, and a falling rate": dict(penalty=("r1", 0.5, 8), falling=True),
 }
-"Rows with a + have convolutions and batch norm in the generator"
+"Rows that begin with `and` have convolutions and batch norm in the generator"
+RATES = (0.004, 0.02)
 
 
-def stabiliser(name, seed, epochs=10):
-    "FID of the last weights and of their average, and milliseconds a step"
+def stabiliser(name, rate, seed, epochs=8):
+    "FID of the last weights and of their average (None: diverged), and milliseconds a step"
     import torch
     from genesis_course import gan, stable_gan
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import features
+    from genesis_course.support import CourseError
     from genesis_course.training import Trainer, cosine
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -137,14 +141,15 @@ def stabiliser(name, seed, epochs=10):
               "wasserstein": (stable_gan.wasserstein_discriminator_loss, stable_gan.wasserstein_generator_loss)}[chosen.get("losses")]
     kind, weight, every = chosen.get("penalty", (None, 0., 1))
     penalty = kind and stable_gan.now_and_then({"r1": stable_gan.r1_penalty, "gradient": stable_gan.gradient_penalty}[kind], weight, every)
-    players = gan.gan_players(*networks, 32, lr=4e-3, betas=chosen.get("betas", (0., 0.99)), losses=losses, penalty=penalty, schedule=cosine if chosen.get("falling") else None)
-    average = stable_gan.EMA(players[1])
-    started = time.process_time()
-    trainer = Trainer(players, [average], device="cpu").fit(Batches(images, batch_size=64, seed=seed, drop_last=True), epochs)
-    milliseconds = (time.process_time()-started)/trainer.step*1000
-    reference = features(images)
+    players = gan.gan_players(*networks, 32, lr=rate, betas=chosen.get("betas", (0., 0.99)), losses=losses, penalty=penalty, schedule=cosine if chosen.get("falling") else None)
+    average, reference = stable_gan.EMA(players[1]), features(images)
+    batches, started = Batches(images, batch_size=64, seed=seed, drop_last=True), time.process_time()
+    found = {"what": name, "rate": rate, "seed": seed, "steps": epochs*len(batches), "last": None, "average": None}
+    try: Trainer(players, [average], device="cpu").fit(batches, epochs)
+    except CourseError: return found
+    milliseconds = (time.process_time()-started)/found["steps"]*1000
     def fid(network): return measure(lambda count: gan.draw(network, count), reference, 2000)
-    return {"what": name, "seed": seed, "steps": trainer.step, "last": fid(networks[0]), "average": fid(average.module), "milliseconds": milliseconds}
+    return {**found, "last": fid(networks[0]), "average": fid(average.module), "milliseconds": milliseconds}
 
 
 def child(options):
@@ -152,7 +157,7 @@ def child(options):
     import torch
     from genesis_course.data import load_images
     from genesis_course.evaluation import features
-    if options.child in STABILISERS: return print(json.dumps(stabiliser(options.child, options.seed)), flush=True)
+    if options.child in STABILISERS: return print(json.dumps(stabiliser(options.child, options.rate, options.seed)), flush=True)
     if options.threads: torch.set_num_threads(options.threads)
     clock = Clock(options.born)
     reference = clock.stopped(lambda: features(load_images("mnist", split="test")))
@@ -201,16 +206,32 @@ def rows(runs):
 
 
 def stabilisers(options):
-    found = []
+    "Whatever is not stored yet, and the table after each run"
+    path = RESULTS/"gan_stabilisers.json"
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
     for seed in range(FRESH_SEED, FRESH_SEED+options.seeds):
-        for name in STABILISERS: found += run(name, seed)
+        for name in STABILISERS:
+            for rate in RATES:
+                if any((each["what"], each["rate"], each["seed"]) == (name, rate, seed) for each in runs): continue
+                runs += run(name, seed, "--rate", rate)
+                print({key: value for key, value in runs[-1].items() if key != "steps"}, flush=True)
+                with contextlib.redirect_stdout(io.StringIO()): save("gan_stabilisers", f"FID (2,000 drawings against the 4,000 glyphs of 16 by 16) after {runs[0]['steps']} steps at two learning rates, last weights and moving average: mean and range over seeds",
+                    stabiliser_rows(runs), ["torch"], runs=runs)
+
+
+def stabiliser_rows(runs):
     table = []
     for name in STABILISERS:
-        mine = [each for each in found if each["what"] == name]
-        table.append({"what": name, "last": f"{statistics.mean(each['last'] for each in mine):.2f}", "last range": f"{min(each['last'] for each in mine):.2f} to {max(each['last'] for each in mine):.2f}",
-                      "average": f"{statistics.mean(each['average'] for each in mine):.2f}", "average range": f"{min(each['average'] for each in mine):.2f} to {max(each['average'] for each in mine):.2f}",
-                      "ms a step": f"{statistics.median(each['milliseconds'] for each in mine):.0f}"})
-    save("gan_stabilisers", f"FID after {found[0]['steps']} steps on glyphs of 16 by 16, last weights and moving average, mean and range over {options.seeds} seeds", table, ["torch"], runs=found)
+        row = {"what": name}
+        for rate in RATES:
+            mine = [each for each in runs if (each["what"], each["rate"]) == (name, rate)]
+            for weights in ("last", "average"):
+                values = [each[weights] for each in mine if each[weights] is not None]
+                lost = f", {len(mine)-len(values)} diverged" if len(values) < len(mine) else ""
+                row[f"{weights}, rate {rate}"] = f"{spread(values, 1)}{lost}" if values else lost.strip(", ") or None
+        took = [each["milliseconds"] for each in runs if each["what"] == name and "milliseconds" in each]
+        table.append({**row, "ms a step": round(statistics.median(took)) if took else None, "seeds": len({each["seed"] for each in runs if each["what"] == name})})
+    return table
 
 
 def main():
@@ -222,6 +243,7 @@ def main():
     parser.add_argument("--stabilisers", action="store_true", help="what each stabiliser buys, on glyphs")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--born", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child: child(options)
