@@ -13,15 +13,13 @@ Losses do not depend on how busy a machine is and seconds do, so runs are stored
 """
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from common import RESULTS, save
+from common import RESULTS, save, torchvision_mnist
 
 FRESH_SEED, STORED = 300, RESULTS/"vae.json"
 
@@ -38,7 +36,7 @@ class Recipe:
 
 
 RECIPES = {
-    "quick": Recipe(epochs=8, lr=1.2e-2, batch=256, latent_dim=20),
+    "quick": Recipe(epochs=7, lr=8e-3, batch=256, latent_dim=20),
     "conv": Recipe(epochs=30, lr=6e-3, batch=128, latent_dim=32, width=32, samples=500),
 }
 
@@ -70,7 +68,7 @@ def ours(side, seed, choose, epochs=None, images=None):
         with torch.autocast("cpu", torch.bfloat16): logits, mean, log_variance = module(batch[0])
         mean, log_variance = mean.float(), log_variance.float()
         return (kl_divergence(mean, log_variance)-bernoulli_log_likelihood(logits.float(), to_probabilities(batch[0]))).mean()
-    player = Player(model, loss, lr=recipe.lr, schedule=one_cycle, betas=(0.9, 0.99))
+    player = Player(model, loss, lr=recipe.lr, schedule=one_cycle, betas=(0.9, 0.99), fused=True)
     change = binarise if side == "conv" else None
     Trainer(player, device="cpu").fit(Batches(learn, batch_size=recipe.batch, seed=seed, transform=change), epochs=epochs or recipe.epochs)
     if side == "conv": test = binarise(test, torch.Generator().manual_seed(0))
@@ -84,10 +82,6 @@ def official(seed, epochs=None):
     import torch
     from torch import nn, optim
     from torch.nn import functional as F
-    from genesis_course.downloads import fetch
-    from genesis_course.support import import_torchvision
-    import_torchvision()
-    from torchvision import datasets, transforms
     torch.manual_seed(seed)
 
     class Network(nn.Module):
@@ -107,12 +101,7 @@ def official(seed, epochs=None):
         return F.binary_cross_entropy(pixels, x.view(-1, 784), reduction="sum") - 0.5*torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
 
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder)/"MNIST"/"raw"
-        raw.mkdir(parents=True)
-        for key in ("train-images", "train-labels", "test-images", "test-labels"):
-            found = fetch(f"mnist/{key}")
-            shutil.copyfile(found, raw/found.name)
-        learn, test = (datasets.MNIST(folder, train=part, download=True, transform=transforms.ToTensor()) for part in (True, False))
+        learn, test = (torchvision_mnist(folder, train=part) for part in (True, False))
         learn = torch.utils.data.DataLoader(learn, batch_size=128, shuffle=True)
         test = torch.utils.data.DataLoader(test, batch_size=128)
         model = Network()
