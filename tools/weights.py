@@ -4,6 +4,7 @@ usage: python tools/weights.py [name ...]        without arguments: all of them
 
 One thread, so that a recipe gives the same weights again on the same machine. MNIST is fetched, or read from $GENESIS_DATA.
 """
+import json
 import platform
 import sys
 import time
@@ -13,11 +14,13 @@ import torch.nn.functional as F
 from genesis_course.attention import Muon, Transformer
 from genesis_course.cnn import Augment
 from genesis_course.data import Batches, ImageSet, load_images, load_text
-from genesis_course.evaluation import FeatureNet
+from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
+from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, draw_as, now_and_then, r1_penalty
 from genesis_course.training import Player, Trainer, accuracy, cosine, evaluate, one_cycle, save_weights, warm_up
 
-FOLDER = Path(__file__).resolve().parent.parent/"genesis_course"/"weights"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT/"genesis_course"/"weights"
 
 
 def language_model(kind, settings, lr, steps=3000, batch=24, context=64):
@@ -55,8 +58,23 @@ def feature_network(epochs=8, batch=128, lr=0.01, weight_decay=0.02, augment=dic
                    "accuracy": {name: share_right(images) for name, images in tests.items()}}
 
 
+def conditional_gan(epochs=8):
+    "The generator of chapter 09 on MNIST; the table of its stabilisers, which benchmarks/gan.py makes, travels with it"
+    settings = dict(latent_dim=32, size=28, width=16, classes=10)
+    generator, discriminator = ConvGenerator(**settings), ConvDiscriminator(28, 32, classes=10)
+    players = conditional_players(generator, discriminator, lr=3e-3, penalty=now_and_then(r1_penalty, 0.5, every=8), schedule=cosine)
+    average, digits = EMA(players[1], 0.998), load_images("mnist")
+    trainer = Trainer(players, average, device="cpu").fit(Batches(digits, batch_size=64, drop_last=True), epochs)
+    model, test = average.module, features(load_images("mnist", split="test"))
+    drawn = features(draw_as(model, torch.arange(10_000) % 10, seed=0))
+    table = json.loads((ROOT/"benchmarks"/"results"/"gan_stabilisers.json").read_text())["table"]
+    return model, {"settings": settings, "steps": trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
+                   "fid": round(frechet_distance(drawn, test), 2), "floor": round(frechet_distance(features(digits[:10_000]), test), 2), "stabilisers": table}
+
+
 RECIPES = {
     "features": feature_network,
+    "conditional_gan": conditional_gan,
     "rnn": lambda: language_model(RecurrentLM, {"cell": "rnn", "width": 274}, lr=0.01),
     "lstm": lambda: language_model(RecurrentLM, {"cell": "lstm", "width": 143}, lr=0.04),
     "gru": lambda: language_model(RecurrentLM, {"cell": "gru", "width": 164}, lr=0.02),
