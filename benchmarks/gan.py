@@ -125,7 +125,7 @@ RATES = (0.004, 0.02)
 
 
 def stabiliser(name, rate, seed, epochs=8):
-    "FID of the last weights and of their average (None: diverged), and milliseconds a step"
+    "FID of the last weights and of their average (None: lost), and milliseconds a step"
     import torch
     from genesis_course import gan, stable_gan
     from genesis_course.data import Batches, load_images
@@ -145,10 +145,12 @@ def stabiliser(name, rate, seed, epochs=8):
     average, reference = stable_gan.EMA(players[1]), features(images)
     batches, started = Batches(images, batch_size=64, seed=seed, drop_last=True), time.process_time()
     found = {"what": name, "rate": rate, "seed": seed, "steps": epochs*len(batches), "last": None, "average": None}
+    def fid(network):
+        try: return measure(lambda count: gan.draw(network, count), reference, 2000)
+        except CourseError: return None                     # pictures that are not finite, or all the same
     try: Trainer(players, [average], device="cpu").fit(batches, epochs)
-    except CourseError: return found
+    except CourseError: return found                        # a loss that is not finite
     milliseconds = (time.process_time()-started)/found["steps"]*1000
-    def fid(network): return measure(lambda count: gan.draw(network, count), reference, 2000)
     return {**found, "last": fid(networks[0]), "average": fid(average.module), "milliseconds": milliseconds}
 
 
@@ -227,7 +229,7 @@ def stabiliser_rows(runs):
             mine = [each for each in runs if (each["what"], each["rate"]) == (name, rate)]
             for weights in ("last", "average"):
                 values = [each[weights] for each in mine if each[weights] is not None]
-                lost = f", {len(mine)-len(values)} diverged" if len(values) < len(mine) else ""
+                lost = f", {len(mine)-len(values)} lost" if len(values) < len(mine) else ""
                 row[f"{weights}, rate {rate}"] = f"{spread(values, 1)}{lost}" if values else lost.strip(", ") or None
         took = [each["milliseconds"] for each in runs if each["what"] == name and "milliseconds" in each]
         table.append({**row, "ms a step": round(statistics.median(took)) if took else None, "seeds": len({each["seed"] for each in runs if each["what"] == name})})
