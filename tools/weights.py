@@ -90,5 +90,5 @@ if __name__ == "__main__":
         module, about = RECIPES[name]()
         about["seconds"] = round(time.perf_counter()-started)
         path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
-        told = {key: value for key, value in about.items() if key != "vocabulary"}
+        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers")}
         print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)
