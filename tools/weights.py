@@ -58,7 +58,7 @@ def feature_network(epochs=8, batch=128, lr=0.01, weight_decay=0.02, augment=dic
                    "accuracy": {name: share_right(images) for name, images in tests.items()}}
 
 
-def conditional_gan(epochs=8):
+def conditional_gan(epochs=6):
     "The generator of chapter 09 on MNIST; the table of its stabilisers, which benchmarks/gan.py makes, travels with it"
     settings = dict(latent_dim=32, size=28, width=16, classes=10)
     generator, discriminator = ConvGenerator(**settings), ConvDiscriminator(28, 32, classes=10)
