@@ -27,6 +27,7 @@ def torchvision_mnist(
     folder,           # where the copy goes
     normalise=None,   # (means, deviations) of the channels; None: pixels from 0 to 1
     train=True,       # the training part, or the test part
+    size=None,        # pixels of a side, where the pipeline resizes
 ):
     "The usual pipeline of torchvision, which wants a folder that it may write to and gets a copy of the files there"
     from genesis_course.downloads import fetch
@@ -38,7 +39,7 @@ def torchvision_mnist(
     for key in ("train-images", "train-labels", "test-images", "test-labels"):
         found = fetch(f"mnist/{key}")
         shutil.copyfile(found, raw/found.name)
-    pipeline = transforms.Compose([transforms.ToTensor(), *([transforms.Normalize(*normalise)] if normalise else [])])
+    pipeline = transforms.Compose([*([transforms.Resize(size)] if size else []), transforms.ToTensor(), *([transforms.Normalize(*normalise)] if normalise else [])])
     return datasets.MNIST(folder, train=train, download=True, transform=pipeline)
 
 

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from common import RESULTS, save
+from common import RESULTS, save, torchvision_mnist
 
 FRESH_SEED = 300
 SIDES = {"script": "a widely copied script, fully connected", "chapter08": "chapter 08, fully connected", "chapter09": "chapter 09, convolutions",
@@ -46,26 +46,16 @@ class Clock:
 
 def script(seed, clock, seconds, reference):
     "The widely copied script; yields (seconds, FID) after every fifth of the time"
-    import shutil
     import tempfile
-    from pathlib import Path
     import torch
     from torch import nn
-    from genesis_course.downloads import fetch
-    from genesis_course.support import import_torchvision
-    import_torchvision()
-    from torchvision import datasets, transforms
     torch.manual_seed(seed)
     def block(before, after, norm=True): return [nn.Linear(before, after), *[nn.BatchNorm1d(after, 0.8)]*norm, nn.LeakyReLU(0.2, inplace=True)]
     generator = nn.Sequential(*block(100, 128, norm=False), *block(128, 256), *block(256, 512), *block(512, 1024), nn.Linear(1024, 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
     discriminator = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.LeakyReLU(0.2, inplace=True), nn.Linear(512, 256), nn.LeakyReLU(0.2, inplace=True), nn.Linear(256, 1), nn.Sigmoid())
     optimizers = [torch.optim.Adam(network.parameters(), lr=0.0002, betas=(0.5, 0.999)) for network in (generator, discriminator)]
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder)/"MNIST"/"raw"
-        raw.mkdir(parents=True)
-        for key in ("train-images", "train-labels", "test-images", "test-labels"): shutil.copyfile(fetch(f"mnist/{key}"), raw/fetch(f"mnist/{key}").name)
-        pipeline = transforms.Compose([transforms.Resize(28), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
-        loader = torch.utils.data.DataLoader(datasets.MNIST(folder, train=True, download=True, transform=pipeline), batch_size=64, shuffle=True)
+        loader = torch.utils.data.DataLoader(torchvision_mnist(folder, ([0.5], [0.5]), size=28), batch_size=64, shuffle=True)
         loss, due = nn.BCELoss(), 1
         while True:
             for real, _ in loader:

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
+from helpers import said
 from genesis_course.attention import Block, MultiHeadAttention, Muon, Neighbours, Transformer, attention, attention_maps, causal_mask, orthogonal, rotate
 from genesis_course.data import Text
 from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss, write
-from genesis_course.support import CourseError
 from genesis_course.training import Player, Trainer
 
 VOCAB = 11
@@ -36,12 +36,6 @@ def tokens(batch=2, length=8, seed=1): return torch.randint(VOCAB, (batch, lengt
 
 
 def close(a, b, tolerance=1e-9): return torch.allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    for fragment in fragments: assert fragment in str(caught.value), str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def with_gradients(function, *tensors):

@@ -6,22 +6,11 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
+from helpers import normal, said
 from genesis_course.cnn import (Augment, BatchNorm, ResidualBlock, ResNet, conv2d, conv_block, conv_size, erase, feature_maps, grad_cam, mixup,
                                 receptive_field, transposed_size, warp)
 from genesis_course.data import Batches, digits_set
-from genesis_course.support import CourseError
 from genesis_course.training import accuracy, fit, one_cycle
-
-
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    message = str(caught.value)
-    for fragment in fragments: assert fragment in message, message
-    assert "\n" not in message
-    return message
-
-
-def normal(*shape, seed=0, dtype=torch.float64): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 # Convolution

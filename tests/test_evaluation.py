@@ -6,22 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
+from helpers import normal, said
 from genesis_course.data import ImageSet, load_images, to_floats
 from genesis_course.evaluation import (FeatureNet, as_judged, closeness, extrapolated_distance, features, find_copies, frechet_distance, frechet_gaussians, kernel_distance,
                                        measures, nearest, precision_recall, read_digits, report, squared_mmd)
 from genesis_course.support import CourseError, import_torchvision
 from genesis_course.training import load_weights
-
-
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    message = str(caught.value)
-    for fragment in fragments: assert fragment in message, message
-    assert "\n" not in message and message.endswith(".")
-    return message
-
-
-def normal(*shape, seed=0, dtype=torch.float64): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 @pytest.fixture(scope="module")

@@ -6,25 +6,14 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
+from helpers import normal, said
 from genesis_course.data import Batches, digits_set, to_floats
 from genesis_course.gan import (Discriminator, Generator, Ring, check_ranges, dense, discriminator_loss, draw, gan_players, generator_loss, noise,
                                 saturating_loss)
-from genesis_course.support import CourseError
 from genesis_course.training import Checkpoint, Trainer, cosine
 
 
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    message = str(caught.value)
-    for fragment in fragments: assert fragment in message, message
-    assert "\n" not in message
-    return message
-
-
 def dice(seed=0): return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0): return torch.randn(*shape, generator=dice(seed))
 
 
 def small_pair(seed=0):

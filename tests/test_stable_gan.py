@@ -6,24 +6,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
+from helpers import normal, said
 from genesis_course.data import Batches, ImageSet
 from genesis_course.gan import draw, gan_players, noise
 from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGenerator, ResizeConv, SpectralNorm, class_agreement, conditional_players, doubled_sides, draw_as,
                                        gradient_penalty, hinge_discriminator_loss, hinge_generator_loss, initialise, now_and_then, power_iteration, r1_penalty,
                                        spectral_norm, vaegan_players, wasserstein_discriminator_loss, wasserstein_generator_loss)
-from genesis_course.support import CourseError
 from genesis_course.training import Checkpoint, Player, Trainer, load_weights
-
-
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    message = str(caught.value)
-    for fragment in fragments: assert fragment in message, message
-    assert "\n" not in message
-    return message
-
-
-def normal(*shape, seed=0, dtype=torch.float64): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def digits(count=64, classes=10, size=8):

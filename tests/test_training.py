@@ -16,6 +16,7 @@ from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from helpers import said
 from genesis_course import training
 from genesis_course.support import CourseError
 from genesis_course.training import (Callback, Checkpoint, EarlyStopping, Live, Player, Trainer, Validate, accuracy, evaluate, fit, load_weights,
@@ -37,12 +38,6 @@ def player(seed=0, **settings):
     return Player(network(settings.pop("dropout", 0.)), settings.pop("loss", cross_entropy), **settings)
 
 def same(a, b): return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    for fragment in fragments: assert fragment in str(caught.value), str(caught.value)
-    return str(caught.value)
-
 
 # The loop
 

@@ -4,22 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence as torch_kl
+from helpers import normal, said
 from genesis_course.data import Batches, digits_set, to_floats
-from genesis_course.support import CourseError
 from genesis_course.training import Player, Trainer
 from genesis_course.vae import (VAE, ConvVAE, active_units, bernoulli_log_likelihood, binarise, dense_networks, draw, importance_weighted_bound, interpolate, kl_divergence,
                                 kl_per_dimension, log_normal, negative_bound, reparameterise, to_images, to_probabilities, vae_loss)
-
-
-def said(function, *fragments):
-    with pytest.raises(CourseError) as caught: function()
-    message = str(caught.value)
-    for fragment in fragments: assert fragment in message, message
-    assert "\n" not in message
-    return message
-
-
-def normal(*shape, seed=0, dtype=torch.float64): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def black_and_white(*shape, seed=0): return 2.*(torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) > 0.5)-1

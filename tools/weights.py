@@ -24,7 +24,7 @@ FOLDER = ROOT/"genesis_course"/"weights"
 
 
 def language_model(kind, settings, lr, steps=3000, batch=24, context=64):
-    "A network of chapter 06 at ten times its number of steps, on the reference inside this Python"
+    "A network of chapter 06 in a long run, on the reference inside this Python"
     text = load_text("python")
     train, valid = text.split(0.1)
     model = kind(len(text.vocabulary), **settings)

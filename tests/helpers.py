@@ -1,0 +1,16 @@
+"What several test files need"
+import pytest
+import torch
+from genesis_course.support import CourseError
+
+
+def said(function, *fragments):
+    "What a function says of bad input: one sentence or two that hold these fragments"
+    with pytest.raises(CourseError) as caught: function()
+    message = str(caught.value)
+    for fragment in fragments: assert fragment in message, message
+    assert "\n" not in message
+    return message
+
+
+def normal(*shape, seed=0, dtype=torch.float64): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
