@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from .rnn import check_ids
 from .support import CourseError
-from .training import Descent, _modes, _positive, _whole
+from .training import Descent, in_mode, _positive, _whole
 
 # %% ../nbs/06_attention.ipynb #c6a39e73
 def _count(name, value):
@@ -314,7 +314,7 @@ def attention_maps(
     def look(layer, inputs): maps.append(layer.weights(inputs[0]))
     hooks = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
-        with _modes([model], False): model(ids)
+        with in_mode([model], False): model(ids)
     finally:
         for hook in hooks: hook.remove()
     if len(maps) < len(layers) or len({each.shape for each in maps}) > 1:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .support import CourseError
-from .training import _modes
+from .training import in_mode
 
 # %% ../nbs/04_cnn.ipynb #b999dbe1
 def conv_size(
@@ -384,7 +384,7 @@ def feature_maps(
 ):
     "What each part of a network makes of the images: {name: maps [B, C, H, W]}, in evaluation mode"
     _check_model(model)
-    with _modes([model], False), _outputs(dict(model.named_children())) as caught: model(x)
+    with in_mode([model], False), _outputs(dict(model.named_children())) as caught: model(x)
     return {name: maps for name, maps in caught.items() if isinstance(maps, torch.Tensor) and maps.ndim == 4}
 
 # %% ../nbs/04_cnn.ipynb #2fc16f67
@@ -401,7 +401,7 @@ def grad_cam(
     "Where the evidence for a class lies, [B, H, W] from 0 to 1 (Grad-CAM, Selvaraju et al. 2017, eqs. 1 and 2)"
     part = _part(model, layer)
     _check_question(images, classes)
-    with _modes([model], False), torch.enable_grad(), _outputs({"layer": part}) as caught:
+    with in_mode([model], False), torch.enable_grad(), _outputs({"layer": part}) as caught:
         logits = model(images.detach().requires_grad_())
         _check_maps(caught, logits, classes)
         wanted = torch.as_tensor(classes, device=logits.device).expand(len(logits))

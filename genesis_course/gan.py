@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .support import CourseError
-from .training import Player, _modes
+from .training import Player, in_mode
 
 # %% ../nbs/08_gan.ipynb #b0dc3950
 class Ring:
@@ -280,4 +280,4 @@ def draw(
         raise CourseError("This generator does not tell its latent_dim. Pass it: draw(generator, count, latent_dim).")
     device = next(generator.parameters()).device
     dice = None if seed is None else torch.Generator().manual_seed(seed)
-    with _modes([generator], False): return generator(noise(count, latent_dim, generator=dice).to(device))
+    with in_mode([generator], False): return generator(noise(count, latent_dim, generator=dice).to(device))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from .plots import figure
 from .support import CourseError
-from .training import _modes, _whole
+from .training import in_mode, _whole
 
 # %% ../nbs/05_rnn.ipynb #0382a4e7
 def draw_surprise(
@@ -228,7 +228,7 @@ def text_loss(
     _check_text(text, model)
     device = next(model.parameters()).device
     pieces = _pieces(text.ids, _whole("characters in a window", context), carry, _whole("rows", rows))
-    with _modes([model], False):
+    with in_mode([model], False):
         losses = [_scored(model, piece.to(device), context) for piece in pieces]
     return torch.cat(losses).double().mean().item()
 
@@ -325,7 +325,7 @@ def generate(
     check_ids(ids, getattr(model, "vocab_size", math.inf))
     device = next(model.parameters()).device
     tokens, fresh, state = [ids], ids, None
-    with _modes([model], False):
+    with in_mode([model], False):
         for _ in range(length):
             logits, state = model(fresh.to(device), state)
             probabilities = next_probabilities(logits[:, -1].float().cpu(), temperature, top_k, top_p)
@@ -401,7 +401,7 @@ def influence(
     changed.fill_diagonal_(0)
     changed += torch.diag((ids+1) % model.vocab_size)
     device = next(model.parameters()).device
-    with _modes([model], False): before, after = model(ids[None].to(device))[0], model(changed.to(device))[0]
+    with in_mode([model], False): before, after = model(ids[None].to(device))[0], model(changed.to(device))[0]
     return (after-before).abs().amax(-1).T.cpu()
 
 # %% ../nbs/05_rnn.ipynb #c4ae503a

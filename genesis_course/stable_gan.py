@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from .gan import _check_game, _check_images, _check_noise, _real, check_ranges, discriminator_loss, gan_players, generator_loss, noise
 from .support import CourseError
-from .training import Callback, Player, _modes
+from .training import Callback, Player, in_mode
 from .vae import kl_divergence, reparameterise
 
 # %% ../nbs/09_stable_gan.ipynb #b54ba462
@@ -368,7 +368,7 @@ def draw_as(
     device = next(generator.parameters()).device
     dice = None if seed is None else torch.Generator().manual_seed(seed)
     z = scale*noise(len(labels), generator.latent_dim, generator=dice)
-    with _modes([generator], False):
+    with in_mode([generator], False):
         parts = [generator(*pair) for pair in zip(z.to(device).split(1000), labels.to(device).split(1000))]
     return torch.cat(parts)
 
@@ -409,7 +409,7 @@ class VAEGAN(nn.Module):
     @torch.no_grad()
     def reconstruct(self, x):
         "What becomes of images on their way through the mean code, in evaluation mode"
-        with _modes([self], False): return self.generator(self.encode(x)[0])
+        with in_mode([self], False): return self.generator(self.encode(x)[0])
 
     def differ(self, x, other):
         "Half the squared distance of two pictures in the discriminator's features, mean over the batch (Larsen et al. 2016)"

@@ -6,9 +6,9 @@ Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 
 # %% auto #0
 __all__ = ['Descent', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'cosine', 'exponential', 'warm_up', 'one_cycle', 'Player', 'move',
-           'Callback', 'Run', 'dice', 'set_dice', 'Trainer', 'range_test', 'accuracy', 'evaluate', 'Validate', 'Live',
-           'fit', 'EarlyStopping', 'write_state', 'read_state', 'save_checkpoint', 'load_checkpoint', 'Checkpoint',
-           'save_weights', 'load_weights']
+           'Callback', 'Run', 'dice', 'set_dice', 'in_mode', 'Trainer', 'range_test', 'accuracy', 'evaluate',
+           'Validate', 'Live', 'fit', 'EarlyStopping', 'write_state', 'read_state', 'save_checkpoint',
+           'load_checkpoint', 'Checkpoint', 'save_weights', 'load_weights']
 
 # %% ../nbs/03_training.ipynb #c9381d78
 import collections.abc
@@ -424,7 +424,7 @@ def _starts_anywhere(batches):
 
 # %% ../nbs/03_training.ipynb #0dcf2870
 @contextmanager
-def _modes(modules, training):
+def in_mode(modules, training):
     "All these modules in training (or evaluation) mode inside the block; afterwards every part of them as it was"
     before = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules: module.train(training)
@@ -491,7 +491,7 @@ class Trainer(Run):
     ):
         "Train; returns the trainer. Ctrl-C ends it cleanly, after the step it is in"
         last_epoch = _prepare(self, batches, epochs, resume)
-        with _modes([player.module for player in self.players], True), _polite_interrupt(self):
+        with in_mode([player.module for player in self.players], True), _polite_interrupt(self):
             self.tell("before_fit")
             while self.epoch < last_epoch and not self.stopped: _one_epoch(self, batches)
             _settle(self)
@@ -517,7 +517,7 @@ def range_test(
     device = next(player.module.parameters()).device
     before = copy.deepcopy((player.module.state_dict(), player.optimizer.state_dict())), dice(device)
     tried = []
-    with _modes([player.module], True):
+    with in_mode([player.module], True):
         for k, batch in enumerate(itertools.islice(_endless(batches), steps)):
             for group in player.optimizer.param_groups: group["lr"] = low*(high/low)**(k/(steps-1))
             loss, _ = _loss_of(player, move(batch, device))
@@ -552,7 +552,7 @@ def evaluate(
     "Means over all examples, {name: number}, in evaluation mode and without gradients"
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     sums, count = {}, 0
-    with _modes([module], False):
+    with in_mode([module], False):
         for batch in batches:
             batch = move(batch, device)
             means, size = measure(module, batch), _size(batch)
@@ -574,7 +574,7 @@ class Validate(Callback):
 
     def after_epoch(self, trainer):
         if (trainer.epoch-trainer.first_epoch) % self.every: return
-        with _modes([player.module for player in trainer.players], False):
+        with in_mode([player.module for player in trainer.players], False):
             for player in trainer.players[:1] if self.measure else trainer.players:
                 means = evaluate(player.network, self.batches, self.measure or player.loss)
                 for name, value in means.items(): trainer.log("valid "+_curve(trainer, player, name), value)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from .support import CourseError
 from .cnn import conv_size
-from .training import _modes
+from .training import in_mode
 
 # %% ../nbs/07_vae.ipynb #0dc67f0c
 def dense_networks(
@@ -200,7 +200,7 @@ def draw(
 ):
     "Images decoded from draws of the prior, [count, C, H, W] in [-1, 1]"
     device = next(model.parameters()).device
-    with _modes([model], False):
+    with in_mode([model], False):
         return to_images(model.decode(torch.randn(count, model.latent_dim, generator=generator, device=device)))
 
 # %% ../nbs/07_vae.ipynb #e9289f16
@@ -226,7 +226,7 @@ def importance_weighted_bound(
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise CourseError(f"{name} is a whole number from 1 on; this is {value!r}.")
     if not len(images): raise CourseError("There is not one image here to measure.")
-    with _modes([model], False):
+    with in_mode([model], False):
         parts = [_log_weights(model, part, samples, generator) for part in images.split(max(1, batch_size//samples))]
     return torch.cat([weights.logsumexp(dim=1) for weights in parts]) - math.log(samples)
 
@@ -280,7 +280,7 @@ def active_units(
 ):
     "Which latent numbers depend on the image, [latent_dim] bool (Burda et al. 2016)"
     if len(images) < 2: raise CourseError("Whether a unit is active shows over many images; give at least 2.")
-    with _modes([model], False): means = torch.cat([model.encode(part)[0] for part in images.split(500)])
+    with in_mode([model], False): means = torch.cat([model.encode(part)[0] for part in images.split(500)])
     return means.var(dim=0) > threshold
 
 # %% ../nbs/07_vae.ipynb #db4d1332
