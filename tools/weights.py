@@ -6,18 +6,19 @@ One thread, so that a recipe gives the same weights again on the same machine. M
 """
 import json
 import platform
+import string
 import sys
 import time
 from pathlib import Path
 import torch
 import torch.nn.functional as F
 from genesis_course.attention import Muon, Transformer
-from genesis_course.cnn import Augment
+from genesis_course.cnn import Augment, ResNet
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
 from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, draw_as, now_and_then, r1_penalty
-from genesis_course.training import Player, Trainer, accuracy, cosine, evaluate, one_cycle, save_weights, warm_up
+from genesis_course.training import Player, Trainer, accuracy, cosine, evaluate, fit, one_cycle, save_weights, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT/"genesis_course"/"weights"
@@ -72,7 +73,35 @@ def conditional_gan(epochs=6):
                    "fid": round(frechet_distance(drawn, test), 2), "floor": round(frechet_distance(features(digits[:10_000]), test), 2), "stabilisers": table}
 
 
+def bend(images):
+    "Letters [B, 1, H, W] as a hand might write them: stretched and bent at random, and seven in ten as blurred as pictures of half the size are"
+    count, _, *side = images.shape
+    waves = F.interpolate(0.1*torch.randn(count, 2, 4, 4), side, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    stretch = (1+0.15*torch.randn(count, 1, 1, 2)).clamp(0.6, 1.5)
+    grid = F.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(images.shape), align_corners=False)
+    bent = F.grid_sample(images+1, grid*stretch+waves, align_corners=False)-1
+    small = F.interpolate(bent, [length//2 for length in side], mode="bicubic", antialias=True)
+    blurred = F.interpolate(small, side, mode="bicubic", antialias=True).clamp(-1, 1)
+    return torch.where(torch.rand(count, 1, 1, 1) < 0.7, blurred, bent)
+
+
+def letter_reader(count=40_000, epochs=5, batch=64, lr=4e-3, weight_decay=0.02):
+    "The backbone of chapter 12: it reads 52 drawn letters; what fine-tuning makes of it, which benchmarks/transfer.py measures, travels with it"
+    settings = dict(classes=52, widths=(16, 32, 64), stem_kernel=5, stem_stride=2)
+    ranges = dict(slant=(-0.5, 0.5), rotation=(-15, 15), weight=(-0.01, 0.13), scale=(0.8, 1.3), x=(-0.05, 0.05), y=(-0.05, 0.05))
+    letters = load_images("glyphs", size=16, count=count, characters=string.ascii_letters, **ranges)
+    model = ResNet(**settings)
+    fit(model, F.cross_entropy, Batches(letters, batch_size=batch, transform=bend), epochs, lr, optimizer=torch.optim.AdamW, schedule=one_cycle,
+        weight_decay=weight_decay, device="cpu")
+    test = load_images("glyphs", "test", size=16, count=2600, characters=string.ascii_letters)
+    right = evaluate(model, Batches(test, batch_size=500, shuffle=False), lambda module, pair: accuracy(module(pair[0]), pair[1]))["loss"]
+    measured = ROOT/"benchmarks"/"results"/"transfer.json"
+    return model, {"settings": settings, "letters": count, "epochs": epochs, "accuracy": round(right, 4),
+                   "runs": json.loads(measured.read_text())["runs"] if measured.exists() else []}
+
+
 RECIPES = {
+    "backbone": letter_reader,
     "features": feature_network,
     "conditional_gan": conditional_gan,
     "rnn": lambda: language_model(RecurrentLM, {"cell": "rnn", "width": 274}, lr=0.01),
@@ -90,5 +119,5 @@ if __name__ == "__main__":
         module, about = RECIPES[name]()
         about["seconds"] = round(time.perf_counter()-started)
         path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
-        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers")}
+        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "runs")}
         print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)
