@@ -1,0 +1,429 @@
+"""Chapter 12: what is frozen stays still, adapters against their formula, rates and unfreezing step by step, what fits and what does not, and what is said of bad input."""
+import copy
+import json
+import math
+from pathlib import Path
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from helpers import said
+from genesis_course.attention import Muon, Transformer
+from genesis_course.cnn import BatchNorm, ResNet, conv_block
+from genesis_course.data import Batches, load_images, to_floats
+from genesis_course.support import CourseError, import_torchvision
+from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit, load_weights, one_cycle, save_weights
+from genesis_course.transfer import (METHODS, GradualUnfreezing, LowRank, Standardise, add_adapters, backbone, discriminative, few_labels, freeze,
+                                     imagenet_resnet18, left_out, merge, parts, prepare, replace_head, take_weights, trained_weights, unfreeze)
+
+ROOT = Path(__file__).parent.parent
+
+
+def small(classes=4, seed=0):
+    "A residual network whose blocks all do something, as after training: the last batch norm of a new block multiplies by 0"
+    torch.manual_seed(seed)
+    network = ResNet(1, classes, (4, 8))
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d): nn.init.ones_(layer.weight)
+    return network
+
+
+def pictures(count=8, seed=0): return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
+
+
+def pairs(count=6): return [(pictures(seed=step), torch.arange(8) % 4) for step in range(count)]
+
+
+def state(module): return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module, before): return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def in_part(names, part): return {name for name in names if name.startswith(part)}
+
+
+# Freezing
+
+def test_a_frozen_part_stays_bit_for_bit_while_the_trainer_trains():
+    network = unfreeze(freeze(small()), "head")
+    before = state(network)
+    seen = network.eval().stage1(network.stem(pictures())).detach()
+    fit(network, F.cross_entropy, pairs(), epochs=2, lr=0.1, weight_decay=0.5, device="cpu")
+    assert changed(network, before) == {"head.3.weight", "head.3.bias"}
+    assert torch.equal(network.eval().stage1(network.stem(pictures())), seen)
+
+def test_requires_grad_alone_lets_the_statistics_drift():
+    network = small()
+    for part in (network.stem, network.stage1, network.stage2): part.requires_grad_(False)
+    before = state(network)
+    fit(network, F.cross_entropy, pairs(), device="cpu")
+    assert {name.rpartition(".")[2] for name in changed(network, before) - {"head.3.weight", "head.3.bias"}} == {"running_mean", "running_var", "num_batches_tracked"}
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(3), BatchNorm(3)], ids=["torch's", "chapter 04's"])
+def test_a_frozen_batch_norm_computes_as_in_evaluation_and_wakes_up_again(norm):
+    network = nn.Sequential(norm, nn.Conv2d(3, 1, 1))
+    x = torch.randn(4, 3, 5, 5)+2
+    quiet = copy.deepcopy(norm).eval()(x)
+    freeze(network, "0").train()
+    torch.testing.assert_close(norm(x), quiet)
+    unfreeze(network, "0")
+    assert norm.training and not torch.allclose(norm(x), quiet)
+
+def test_freezing_twice_hangs_one_hook_and_copies_are_frozen_on_their_own():
+    network = freeze(freeze(small()))
+    assert len(network.stem[1]._forward_pre_hooks) == 1
+    other = copy.deepcopy(network)
+    unfreeze(network)
+    before = state(other)
+    other.train()(pictures())
+    assert changed(other, before) == set()
+    network.train()(pictures())
+    assert changed(network, before)
+
+def test_dropout_of_a_frozen_part_goes_on():
+    network = freeze(nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 1)), "0").train()
+    assert (network[0](torch.ones(1000)) == 0).any()
+
+def test_names_reach_into_parts():
+    network = freeze(small(), "stage2.0.change", "head.3")
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == in_part(dict(network.named_parameters()), "stage2.0.change") | {"head.3.weight", "head.3.bias"}
+    assert trained_weights(network) == sum(p.numel() for name, p in network.named_parameters() if name not in frozen)
+
+def test_parts_are_named_from_the_input_on():
+    assert list(parts(small())) == ["stem", "stage1", "stage2", "head"]
+    assert list(parts(Transformer(9, 8, 8, 2, 2))) == ["embedding", "neighbours", "blocks.0", "blocks.1", "norm", "head"]
+    assert list(parts(nn.Sequential(nn.Flatten(), nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))) == ["1", "3"]
+    layer = nn.Linear(2, 2)
+    assert parts(layer) == {"": layer}
+
+def test_a_part_of_no_name_is_told_with_those_there_are():
+    said(lambda: freeze(small(), "stage9"), "'stage9'", "Did you mean 'stage")
+    said(lambda: unfreeze(small(), "backbone"), "Its parts are stem, stage1, stage2, head")
+    said(lambda: add_adapters(small(), 1, names=["nowhere"]), "no part 'nowhere'")
+    said(lambda: freeze(small(), ""), "no part ''")
+    said(lambda: freeze(small(), 3), "no part 3")
+
+def test_a_frozen_network_has_nothing_to_train():
+    said(lambda: Player(freeze(small()), F.cross_entropy), "nothing to learn")
+    said(lambda: fit(freeze(small()), F.cross_entropy, pairs()), "nothing to learn")
+
+
+# Heads and weights
+
+def test_a_new_head_is_new_and_alone():
+    network = small()
+    before = state(network)
+    assert replace_head(network, 7) is network and network.eval()(pictures()).shape == (8, 7)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items() if not name.startswith("head.3"))
+    language = replace_head(Transformer(9, 8, 8, 2, 1), 5)
+    assert language.head.bias is None and language.head.weight.shape == (5, 8)
+    assert replace_head(small().double(), 2).head[3].weight.dtype == torch.float64
+    assert replace_head(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5)), 6, "0")[0].weight.shape == (6, 3)
+
+def test_heads_that_cannot_be():
+    said(lambda: replace_head(small(), 0), "classes", "from 1 on")
+    said(lambda: replace_head(small(), "10"), "quotation marks")
+    said(lambda: replace_head(conv_block(1, 2), 3), "no linear layer in this Sequential")
+    said(lambda: replace_head(small(), 3, "stem"), "'stem' is a Sequential", "'head.3'")
+    said(lambda: replace_head(small(), 3, "tail"), "no part 'tail'")
+
+def test_weights_of_other_classes_or_another_architecture_are_refused_and_change_nothing():
+    network = small(4)
+    before = state(network)
+    said(lambda: take_weights(network, small(6).state_dict()), "end in 6 classes, your network in 4", "but='head.3'")
+    said(lambda: take_weights(network, ResNet(1, 4, (4, 12)).state_dict()), "another architecture", "stage2")
+    said(lambda: take_weights(network, ResNet(1, 4, (4, 8, 8)).state_dict()), "another architecture", "'stage3", "None here")
+    said(lambda: take_weights(network, {name: value for name, value in before.items() if "stem" not in name}), "the shape None there")
+    said(lambda: take_weights(network, before, but="neck"), "no part 'neck'")
+    assert changed(network, before) == set()
+
+def test_weights_fit_all_but_the_head():
+    network, source = small(4), small(6, seed=1)
+    before, theirs = state(network), source.state_dict()
+    take_weights(network, theirs, but="head")
+    assert all(torch.equal(value, (before if name.startswith("head") else theirs)[name]) for name, value in network.state_dict().items())
+
+def test_the_backbone_reads_letters_and_its_file_is_small():
+    about = load_weights("backbone")[1]
+    assert backbone()(torch.zeros(2, 1, 16, 16)).shape == (2, 52) and backbone(3)(torch.zeros(2, 1, 16, 16)).shape == (2, 3)
+    assert about["accuracy"] > 0.9 and (ROOT/"genesis_course"/"weights"/"backbone.safetensors").stat().st_size < 4e5
+    letters = load_images("glyphs", "test", size=16, count=520, characters="".join(chr(c) for c in [*range(97, 123), *range(65, 91)]))
+    with torch.no_grad(): right = (backbone().eval()(to_floats(letters.images)).argmax(dim=1) == letters.labels).double().mean()
+    assert right > 0.88
+
+def test_the_stored_runs_are_those_of_the_benchmark():
+    stored = json.loads((ROOT/"benchmarks"/"results"/"transfer.json").read_text())["runs"]
+    runs = load_weights("backbone")[1]["runs"]
+    assert runs == stored
+    assert {(run["data"], run["seed"]) for run in runs} == {(data, seed) for data in ("digits", "mnist") for seed in range(3)}
+    assert {run["method"] for run in runs} == {"from scratch", *METHODS}
+
+def test_few_labels_are_as_many_of_each_class_and_repeat():
+    digits = load_images("digits")
+    few = few_labels(digits, 3, seed=5)
+    assert few.counts().tolist() == [3]*10 and torch.equal(few.images, few_labels(digits, 3, seed=5).images)
+    assert not torch.equal(few.images, few_labels(digits, 3, seed=6).images)
+    said(lambda: few_labels(digits, 1000), "not 1,000 images of every class", "the rarest has")
+    said(lambda: few_labels(digits, 0), "from 1 on")
+
+
+# Rates by depth
+
+def test_rates_fall_from_part_to_part_and_every_parameter_has_one():
+    network = small()
+    player = Player(network, F.cross_entropy, discriminative(network, 2.), lr=0.8)
+    assert [group["lr"] for group in player.optimizer.param_groups] == [0.1, 0.2, 0.4, 0.8] == player.base_lrs
+    grouped = [parameter for group in player.optimizer.param_groups for parameter in group["params"]]
+    assert len(grouped) == len({id(p) for p in grouped}) == len(list(network.parameters()))
+
+def test_a_schedule_keeps_the_ratios():
+    network, seen = small(), []
+    class Watch(Callback):
+        def after_step(self, trainer): seen.append([group["lr"] for group in trainer.players[0].optimizer.param_groups])
+    fit(network, F.cross_entropy, pairs(), optimizer=discriminative(network, 2.), lr=0.01, schedule=one_cycle, callbacks=Watch(), device="cpu")
+    assert len({round(rates[0], 9) for rates in seen}) > 3 and all(rates[3]/rates[0] == pytest.approx(8) for rates in seen)
+
+def test_tied_and_loose_parameters_are_placed_once():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loose = nn.Parameter(torch.zeros(2))
+            self.first, self.last = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+            self.last.weight = self.first.weight
+        def forward(self, x): return self.last(self.first(x+self.loose))
+    network = Odd()
+    groups = Player(network, F.cross_entropy, discriminative(network, 2.), lr=1.).optimizer.param_groups
+    assert [(len(group["params"]), group["lr"]) for group in groups] == [(1, 0.25), (1, 1.)]
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW, Muon])
+def test_rates_by_depth_with_other_optimisers(optimizer):
+    network = small()
+    before = state(network)
+    fit(network, F.cross_entropy, pairs(), lr=0.01, optimizer=discriminative(network, optimizer=optimizer), device="cpu")
+    assert set(dict(network.named_parameters())) <= changed(network, before)
+
+def test_rates_for_another_network_are_refused():
+    said(lambda: Player(small(), F.cross_entropy, discriminative(small())), "another network than the player")
+    said(lambda: discriminative(small(), 0), "factor between the learning rates", "above 0")
+
+def test_a_resumed_run_with_rates_by_depth_ends_in_the_same_weights(tmp_path):
+    def trainer():
+        network = small()
+        return network, Trainer(Player(network, _loss, discriminative(network), lr=0.01), Checkpoint(tmp_path/"run"), device="cpu")
+    whole, straight = trainer()
+    straight.fit(pairs(), epochs=2)
+    _, first = trainer()
+    first.fit(pairs(), epochs=1)
+    again, second = trainer()
+    second.fit(pairs(), epochs=2, resume=tmp_path/"run")
+    assert changed(again, state(whole)) == set()
+
+def _loss(network, batch): return F.cross_entropy(network(batch[0]), batch[1])
+
+
+# Gradual unfreezing
+
+class Awake(Callback):
+    "Which parts learn, and which batch norms are in training mode, after every step"
+    order = -30                      # before the unfreezing
+    def __init__(self): self.seen = []
+    def after_step(self, trainer):
+        network = trainer.players[0].module
+        self.seen.append([name for name, part in parts(network).items() if all(p.requires_grad for p in part.parameters())])
+
+def test_parts_join_from_the_end_and_none_moves_before():
+    network, watch = small(), Awake()
+    before = state(network)
+    trainer = Trainer(Player(network, _loss, lr=0.01), [watch, GradualUnfreezing(every=2)], device="cpu").fit(pairs(3))
+    assert watch.seen == [["head"]]*2+[["stage2", "head"]]
+    assert changed(network, before) == in_part(before, "head")|in_part(before, "stage2") - {name for name in before if name.endswith("x")}
+    trainer.fit(pairs(8))
+    assert watch.seen[3:] == [["head"]]*2+[["stage2", "head"]]*2+[["stage1", "stage2", "head"]]*2+[list(parts(network))]*2
+
+def test_without_a_pace_the_run_is_shared_out_evenly():
+    watch = Awake()
+    fit(small(), F.cross_entropy, pairs(8), callbacks=[watch, GradualUnfreezing()], device="cpu")
+    assert [len(names) for names in watch.seen] == [1, 1, 2, 2, 3, 3, 4, 4]
+
+def test_a_resumed_run_is_as_awake_as_before(tmp_path):
+    def trainer(watch): return Trainer(Player(small(), _loss, lr=0.01), [watch, GradualUnfreezing(every=4), Checkpoint(tmp_path/"run")], device="cpu")
+    trainer(Awake()).fit(pairs(6), epochs=1)
+    watch = Awake()
+    trainer(watch).fit(pairs(6), epochs=2, resume=tmp_path/"run")
+    assert [len(names) for names in watch.seen] == [2, 2, 3, 3, 3, 3]
+
+def test_an_optimiser_that_does_not_know_a_part_is_caught():
+    network = freeze(small(), "stem")
+    def only_awake(parameters, lr): return torch.optim.Adam([p for p in parameters if p.requires_grad], lr=lr)
+    player = Player(network, _loss, only_awake)
+    unfreeze(network)
+    assert left_out(network, player.optimizer) == ["stem.0.weight", "stem.1.weight", "stem.1.bias"]
+    said(lambda: Trainer(player, GradualUnfreezing(), device="cpu").fit(pairs()), "built without 3 parameters", "'stem.0.weight'")
+
+def test_a_player_knows_what_is_frozen_now_and_thawed_later():
+    network = freeze(small(), "stem")
+    player = Player(network, _loss, torch.optim.AdamW, weight_decay=0.5, lr=0.01)
+    assert left_out(network, player.optimizer) == []
+    before, trainer = state(network), Trainer(player, device="cpu")
+    trainer.fit(pairs())
+    assert in_part(changed(network, before), "stem") == set()                     # not decayed either
+    unfreeze(network)
+    trainer.fit(pairs())
+    assert "stem.0.weight" in changed(network, before)
+
+def test_paces_that_cannot_be():
+    said(lambda: GradualUnfreezing(every=0), "steps from one part to the next", "from 1 on")
+    said(lambda: Trainer(Player(small(), _loss), GradualUnfreezing(), device="cpu").fit(iter(pairs())), "GradualUnfreezing(every=50)")
+
+
+# Adapters
+
+def with_b(network, seed=0):
+    "As if the adapters had been trained"
+    dice = torch.Generator().manual_seed(seed)
+    for layer in network.modules():
+        if isinstance(layer, LowRank): layer.B.data = 0.1*torch.randn(layer.B.shape, generator=dice)
+    return network
+
+@pytest.mark.parametrize("layer, x", [(nn.Linear(5, 7), torch.randn(3, 5)), (nn.Conv2d(2, 6, 3, stride=2), torch.randn(2, 2, 9, 9)), (nn.Conv2d(4, 6, 3, groups=2), torch.randn(2, 4, 5, 5)),
+                                     (nn.Conv1d(3, 4, 2), torch.randn(2, 3, 8))], ids=["linear", "convolution", "grouped", "1d"])
+def test_an_adapter_is_the_formula(layer, x):
+    network = nn.Sequential(layer)
+    before, weight = network(x).detach(), layer.weight.detach().clone()
+    add_adapters(network, 2, alpha=6., names=["0"])
+    torch.testing.assert_close(network(x), before)                                # B = 0: nothing has changed
+    adapter = with_b(network)[0].parametrizations.weight[0]
+    torch.testing.assert_close(layer.weight, weight+3.*(adapter.B @ adapter.A).view_as(weight))
+
+def test_merged_is_unmerged_exactly_and_taken_off_is_the_old_network():
+    network, x = small().eval(), pictures()
+    names, before = set(network.state_dict()), network(x).detach()
+    adapted = with_b(add_adapters(network, 2))
+    out = adapted(x).detach()
+    assert not torch.equal(out, before)
+    kept, off = merge(copy.deepcopy(adapted)), merge(copy.deepcopy(adapted), keep=False)
+    assert torch.equal(kept(x), out) and torch.equal(off(x), before)
+    assert torch.equal(adapted(x), out), "a copy was merged, and the original broke"
+    assert set(kept.state_dict()) == names == set(off.state_dict()) and not any(isinstance(layer, LowRank) for layer in kept.modules())
+
+def test_only_adapters_and_what_is_unfrozen_learn():
+    network = unfreeze(add_adapters(small(), 2), "head")
+    before = state(network)
+    fit(network, F.cross_entropy, pairs(), lr=0.01, device="cpu")
+    assert changed(network, before) == {name for name in before if name.startswith("head.3") or name.endswith((".A", ".B"))}
+
+def test_adapters_count_r_times_rows_and_columns():
+    network = add_adapters(nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 3)), 2)
+    assert trained_weights(network) == 2*(6+10)
+    assert trained_weights(add_adapters(Transformer(9, 8, 8, 2, 2), 2, names=["blocks"])) == 2*2*((8+24)+(8+8)+(8+32)+(32+8))
+
+def test_ranks_that_cannot_be_and_layers_that_are_taken():
+    said(lambda: add_adapters(small(), 0), "rank of the adapters", "from 1 on")
+    said(lambda: add_adapters(small(), -2), "rank of the adapters")
+    said(lambda: add_adapters(small(), 1.5), "rank of the adapters", "1.5")
+    said(lambda: add_adapters(small(), 5), "A rank of 5", "'stem.0'", "4 by 9", "4 is the most")
+    said(lambda: add_adapters(small(), 2, alpha=0), "alpha", "above 0")
+    said(lambda: add_adapters(add_adapters(small(), 1), 1), "has an adapter already")
+    said(lambda: add_adapters(nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)), 1), "no linear or convolutional layer")
+    network = small()
+    before = [parameter.requires_grad for parameter in network.parameters()]
+    said(lambda: add_adapters(network, 5), "is the most")
+    assert before == [parameter.requires_grad for parameter in network.parameters()]      # refused before anything was frozen
+
+
+# Ways of fine-tuning
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_way_trains_what_it_says_and_learns(method):
+    torch.manual_seed(0)
+    network = backbone(10)
+    before, settings = state(network), prepare(network, method)
+    few = few_labels(load_images("digits", size=16), 2)
+    run = fit(network, F.cross_entropy, Batches(few, batch_size=20), epochs=15, lr=0.01, device="cpu", **settings)
+    losses = [value for _, value in run.history["loss"]]
+    assert losses[-1] < 0.7*losses[0]
+    still = {"head only": ("stem", "stage1", "stage2", "stage3"), "last layers": ("stem", "stage1", "stage2")}.get(method, ())
+    after = merge(network, keep=False).state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("head") for name in moved) and not any(name.startswith(still) for name in moved if still)
+    if method == "adapters": assert all(name.startswith("head") for name in moved)
+    if method in ("all layers", "rates by depth", "gradual unfreezing"): assert in_part(moved, "stem")
+
+def test_a_way_of_no_name():
+    said(lambda: prepare(backbone(10), "magic"), "no way of fine-tuning called 'magic'", "adapters")
+
+
+# A network from outside
+
+@pytest.fixture
+def torchvision():
+    try: return import_torchvision()
+    except CourseError: pytest.skip("torchvision is not installed")
+
+@pytest.fixture
+def published(torchvision, tmp_path, monkeypatch):
+    "A folder with a file of weights that is called like the published one, of random numbers"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path/"resnet18-f37072fd.pth")
+    monkeypatch.setenv("GENESIS_DATA", str(tmp_path))
+    return tmp_path
+
+def test_resnet18_is_found_and_sees_images_as_it_knew_them(published, torchvision):
+    network, plain = imagenet_resnet18().eval(), torchvision.models.resnet18().eval()
+    plain.load_state_dict(torch.load(published/"resnet18-f37072fd.pth", weights_only=True))
+    x = torch.rand(2, 3, 64, 64)
+    usual = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    known = (x-torch.tensor(usual.mean)[:, None, None])/torch.tensor(usual.std)[:, None, None]
+    torch.testing.assert_close(network(2*x-1), plain(known))
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resnet18_can_be_fine_tuned_in_each_way(published, method):
+    network = replace_head(imagenet_resnet18(), 2)
+    assert list(parts(network)) == ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"]
+    fit(network, F.cross_entropy, [(torch.rand(4, 3, 32, 32)*2-1, torch.tensor([0, 1, 0, 1]))], device="cpu", **prepare(network, method))
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 2)
+
+def test_resnet18_out_of_reach_is_a_sentence(torchvision, tmp_path, monkeypatch):
+    monkeypatch.setenv("GENESIS_DATA", str(tmp_path))
+    def no_network(*args, **kwargs): raise OSError("no network")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", no_network, raising=False)
+    said(imagenet_resnet18, "could not be had (OSError)", "resnet18-f37072fd.pth")
+    (tmp_path/"resnet18-f37072fd.pth").write_bytes(b"not a file of weights")
+    said(imagenet_resnet18, "could not be had")
+
+def test_the_page_trains_on_photos_when_photos_and_weights_are_there(published):
+    "The cells of the chapter that define ants_and_bees, run on six small photos of each kind"
+    for split in ("train", "val"):
+        for kind, colour in (("ants", (200, 40, 30)), ("bees", (30, 40, 200))):
+            (published/"hymenoptera_data"/split/kind).mkdir(parents=True)
+            for number in range(6): Image.new("RGB", (40, 40), tuple(c+number for c in colour)).save(published/"hymenoptera_data"/split/kind/f"{number}.png")
+    cells = ["".join(cell["source"]) for cell in json.loads((ROOT/"nbs"/"12_transfer.ipynb").read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    space = {"math": math, "torch": torch, "nn": nn, "F": F, "device": torch.device("cpu")}
+    for module in ("data", "downloads", "support", "training", "transfer"): exec(f"from genesis_course.{module} import *", space)
+    for start in ("labelled = few_labels", "def ants_and_bees"):
+        cell = next(cell for cell in cells if cell.startswith(start))
+        exec(cell.replace("labelled = few_labels(digits, 5, seed=0)\n", ""), space)
+    assert space["ants_and_bees"](size=32) > 0.9
+
+def test_standardise_translates_channel_by_channel():
+    x = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(Standardise((0.1, 0.2, 0.3), (0.5, 1., 2.))(2*x-1), torch.stack([(x[:, 0]-0.1)/0.5, x[:, 1]-0.2, (x[:, 2]-0.3)/2], dim=1))
+
+
+# Real data
+
+def test_letters_help_with_mnist(real_data):
+    "Five labels a class; seeds 0, 1 and 2: see the stored runs for more. From scratch the same steps read less"
+    train, test = load_images("mnist", size=16), load_images("mnist", "test", size=16)[:2000]
+    right = {}
+    for name in ("scratch", "transfer"):
+        torch.manual_seed(0)
+        network = backbone(10) if name == "transfer" else ResNet(**{**load_weights("backbone")[1]["settings"], "classes": 10})
+        settings = prepare(network, "last layers") if name == "transfer" else {}
+        fit(network, F.cross_entropy, Batches(few_labels(train, 5), batch_size=32, drop_last=True), epochs=200, lr=0.01, schedule=one_cycle, device="cpu", **settings)
+        with torch.no_grad(): right[name] = (network.eval()(to_floats(test.images)).argmax(dim=1) == test.labels).double().mean().item()
+    assert right["transfer"] > right["scratch"] + 0.05 and right["transfer"] > 0.8
