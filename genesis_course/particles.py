@@ -145,7 +145,8 @@ def fit_particles(
 ):
     "Particles fitted to images by gradient descent, and the mean squared error of each image at each step, [steps, B]"
     _check_fit(images, start, check_whole("steps", steps), check_number("lr", lr))
-    leaves = [start.position.detach().clone(), start.size.detach().log(), start.ink.detach().log()]
+    position, size, ink = (x.detach().to(images) for x in start)
+    leaves = [position.clone(), size.log(), ink.log()]
     for leaf, learned in zip(leaves, (True, learn_size, True)): leaf.requires_grad_(learned)
     optimizer, errors = torch.optim.Adam([leaf for leaf in leaves if leaf.requires_grad], lr), []
     for step in range(steps):
