@@ -99,15 +99,15 @@ def variant(name):
             self.law.talk = nn.Linear(self.look.in_features, self.look.in_features)
 
     class Uneven(GenesisParticle):
-        def scatter(self, count, particles=None, generator=None):
-            cloud = super().scatter(count, particles, generator)
+        def throw(self, count, particles=None, generator=None):
+            cloud = super().throw(count, particles, generator)
             return Cloud(0.5*torch.randn(cloud.position.shape, generator=generator), cloud.character)
 
     class Placed(GenesisParticle):
         def __init__(self, size, **settings):
             super().__init__(size, **settings)
-            self.place, self.role = (nn.Parameter(part[0].clone()) for part in super().scatter(1))
-        def scatter(self, count, particles=None, generator=None): return Cloud(self.place.expand(count, -1, -1), self.role.expand(count, -1, -1))
+            self.place, self.role = (nn.Parameter(part[0].clone()) for part in super().throw(1))
+        def throw(self, count, particles=None, generator=None): return Cloud(self.place.expand(count, -1, -1), self.role.expand(count, -1, -1))
 
     class Fading(Placed):
         def draw(self, position, memory, size=None):

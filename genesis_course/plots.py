@@ -161,7 +161,7 @@ def _as_pictures(frames, kind, shades=16):
 def _encode(pictures, kind, pauses):
     from PIL import features
     if kind == ".webp" and not features.check("webp"): raise CourseError("This Pillow was built without WebP. Take .gif or .png, or: pip install -U pillow")
-    file, settings = io.BytesIO(), {"lossless": True} if kind == ".webp" else {}
+    file, settings = io.BytesIO(), {".webp": {"lossless": True}, ".png": {"optimize": True}}.get(kind, {})
     pictures[0].save(file, format=FILMS[kind], save_all=True, append_images=pictures[1:], duration=pauses, loop=0, **settings)
     return file.getvalue()
 

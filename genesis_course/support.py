@@ -79,7 +79,8 @@ def explain_os_error(
     "A `CourseError` for a failed write, with the remedy"
     why = {errno.ENOSPC: "the disk is full: free some space", errno.EDQUOT: "your disk quota is used up: free some space",
            errno.EACCES: "you may not write there: choose another folder", errno.EROFS: "the disk is read-only: choose another folder",
-           errno.EPERM: "you may not write there: choose another folder", errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder"}
+           errno.EPERM: "you may not write there: choose another folder", errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
+           errno.EEXIST: "a part of that path is a file, not a folder: choose another folder", errno.EISDIR: "that is a folder: choose another name"}
     return CourseError(f"Could not write {path}: {why.get(error.errno, error.strerror or error)}, and try again. Nothing that was there before is lost.")
 
 # %% ../nbs/backstage/00_support.ipynb #22b23093

@@ -13,7 +13,7 @@ from genesis_course.data import Batches, ImageSet
 from genesis_course.evaluation import read_digits
 from genesis_course.gan import noise
 from genesis_course.genesis import (Autoencoder, Cloud, Enhanced, GenesisParticle, Interaction, attacked, create, film, genesis_players, load_genesis, pretraining_player,
-                                    redrawing_loss, scatter, sheets, waves)
+                                    redrawing_loss, sheets, sunflower, waves)
 from genesis_course.stable_gan import ConvDiscriminator, class_agreement, draw_as
 from genesis_course.training import Checkpoint, Trainer, load_weights, save_weights
 
@@ -44,7 +44,7 @@ def digits(count=40):
 @given(particles=st.integers(1, 12), seed=st.integers(0, 5))
 @settings(max_examples=20, deadline=None)
 def test_a_shuffled_cloud_gives_the_same_picture(particles, seed):
-    generator, cloud = stirred(), scatter(4, particles, generator=dice(seed))
+    generator, cloud = stirred(), sunflower(4, particles, generator=dice(seed))
     order = torch.randperm(particles, generator=dice(seed))
     with torch.no_grad():
         z, labels = wishes(generator)
@@ -61,7 +61,7 @@ def test_interaction_is_torchs_attention_without_mask():
 
 
 def test_pictures_of_a_batch_do_not_hear_each_other():
-    generator, cloud = stirred(), scatter(4, 9, generator=dice())
+    generator, cloud = stirred(), sunflower(4, 9, generator=dice())
     z, labels = wishes(generator)
     with torch.no_grad(): together, alone = generator(z, labels, cloud), generator(z[2:3], labels[2:3], Cloud(cloud.position[2:3], cloud.character[2:3]))
     assert torch.allclose(together[2:3], alone, atol=1e-5)
@@ -78,7 +78,7 @@ def test_without_forces_nothing_moves_and_an_untrained_cloud_stands_still():
 
 
 def test_the_wish_acts_on_the_motion():
-    generator, cloud = stirred(), scatter(2, 9, generator=dice())
+    generator, cloud = stirred(), sunflower(2, 9, generator=dice())
     z = noise(1, 6, generator=dice()).expand(2, -1)
     path, _ = generator.move(z, torch.tensor([0, 1]), Cloud(cloud.position[:1].expand(2, -1, -1), cloud.character[:1].expand(2, -1, -1)))
     assert torch.equal(path[0][0], path[0][1]) and (path[-1][0]-path[-1][1]).abs().max() > 1e-3
@@ -104,7 +104,7 @@ def test_pictures_need_not_be_square(height, width):
 def test_any_number_of_particles_may_be_thrown(count):
     generator = stirred()
     z, labels = wishes(generator)
-    with torch.no_grad(): assert generator(z, labels, generator.scatter(4, count)).isfinite().all()
+    with torch.no_grad(): assert generator(z, labels, generator.throw(4, count)).isfinite().all()
 
 
 def test_ink_and_brush_stay_within_bounds_whatever_the_weights():
@@ -122,12 +122,12 @@ def test_every_weight_gets_a_gradient():
     assert not [name for name, parameter in generator.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
 
 
-def test_scatter_is_even_random_and_repeatable():
-    cloud = scatter(50, 40, shake=0., generator=dice())
+def test_sunflowers_are_even_random_and_repeatable():
+    cloud = sunflower(50, 40, shake=0., generator=dice())
     radius = cloud.position.norm(dim=2)
     assert radius.max() < 1 and torch.allclose((radius < math.sqrt(0.5)).double().mean(), torch.tensor(0.5).double(), atol=0.03)
     assert torch.cdist(cloud.position, cloud.position).add(torch.eye(40)*9).min() > 0.15
-    assert torch.equal(scatter(3, 5, generator=dice(1)).position, scatter(3, 5, generator=dice(1)).position)
+    assert torch.equal(sunflower(3, 5, generator=dice(1)).position, sunflower(3, 5, generator=dice(1)).position)
     assert not torch.equal(cloud.position[0], cloud.position[1])
 
 
@@ -197,7 +197,7 @@ def test_colours_are_inks_of_the_same_particles():
 # Films
 
 def test_a_film_begins_with_the_cloud_ends_with_the_picture_and_moves_evenly():
-    generator, cloud = stirred(), scatter(4, 9, generator=dice())
+    generator, cloud = stirred(), sunflower(4, 9, generator=dice())
     z, labels = wishes(generator)
     frames = film(generator, z, labels, cloud, frames=7)
     with torch.no_grad(): assert torch.equal(frames[-1], generator(z, labels, cloud)) and frames.shape == (7, 4, 1, 12, 12)
@@ -250,8 +250,8 @@ def test_bad_numbers_are_named():
     said(lambda: GenesisParticle(12, dt=0), "dt: a number above 0")
     said(lambda: GenesisParticle(12, damping=1.5), "damping")
     said(lambda: GenesisParticle(12, width=30, heads=4), "30", "heads")
-    said(lambda: scatter(1, 0), "particles:")
-    said(lambda: scatter(0, 5), "clouds:")
+    said(lambda: sunflower(1, 0), "particles:")
+    said(lambda: sunflower(0, 5), "clouds:")
 
 
 def test_bad_wishes_and_clouds_are_named():
@@ -260,8 +260,8 @@ def test_bad_wishes_and_clouds_are_named():
     said(lambda: generator(z, torch.tensor([0, 1, 2, 3])), "0 to 2")
     said(lambda: generator(z), "must be told which one")
     said(lambda: generator(noise(4, 5), labels), "[B, 6]")
-    said(lambda: generator(z, labels, scatter(3, 9)), "generator.scatter(4)")
-    said(lambda: generator(z, labels, scatter(4, 9, character=3)), "[4, N, 8]")
+    said(lambda: generator(z, labels, sunflower(3, 9)), "generator.throw(4)")
+    said(lambda: generator(z, labels, sunflower(4, 9, character=3)), "[4, N, 8]")
     said(lambda: generator(z, labels, size=0), "size:")
     said(lambda: generator(z, labels, size=(8, 8, 8)), "(height, width)")
     said(lambda: generator.move(z, labels, steps=4), "from 0 to 3")
