@@ -103,7 +103,7 @@ def lens(
     "Where it is seen, [..., 2] within (-1, 1): x/√(1 + x²) for each coordinate"
     return position/(1+position.square()).sqrt()
 
-# %% ../nbs/15_genesis.ipynb #60b6caac
+# %% ../nbs/15_genesis.ipynb #fec3cbee
 class GenesisParticle(nn.Module):
     "A generator that is a particle system: noise [B, latent_dim] (and labels [B]) → images [B, channels, size, size] in [-1, 1]"
     def __init__(self,
@@ -135,7 +135,7 @@ class GenesisParticle(nn.Module):
 
     def throw(self, count, particles=None, generator=None):
         "A random `Cloud` for each of `count` pictures"
-        return sunflower(count, particles or self.particles, self.character, device=self.look.weight.device, generator=generator)
+        return sunflower(count, self.particles if particles is None else particles, self.character, device=self.look.weight.device, generator=generator)
 
     def move(self, z, labels=None, cloud=None, steps=None, force=1.):
         "Positions after each step, a list of [B, N, 2] that begins with the cloud's, and the last memory, [B, N, width]; `force` scales all forces"
@@ -154,7 +154,7 @@ class GenesisParticle(nn.Module):
 
     def draw(self, position, memory, size=None):
         "Particles as images [B, channels, height, width]; `size` is a side or a pair (height, width), None: as in training"
-        height, width = _sides(size or self.shape[1:])
+        height, width = _sides(self.shape[1:] if size is None else size)
         look = (1.5*self.look(memory).tanh()).exp()                       # between a fifth and four and a half
         place, brush, inks = lens(position), self.brush*look[..., :2], look[..., 2:]
         return torch.cat([picture(splat(place, brush, ink, height, width)) for ink in inks.unbind(dim=2)], dim=1)
