@@ -232,7 +232,7 @@ def precision_recall(
     fake,           # [M, D] features
     neighbours=3,   # k: a ball reaches from a point to its k-th nearest neighbour
 ):
-    "Share of fakes within the balls of the real, and of the real within the balls of the fakes (Kynkäänniemi et al. 2019, eq. 2)"
+    "Share of fakes within the balls of the real, and of the real within the balls of the fakes (Kynkäänniemi et al. 2019)"
     neighbours = _whole("neighbours", neighbours, 1)
     real, fake = _check_pair(real, fake, least=neighbours+1)
     return (_share_inside(fake, real, _radii(real, neighbours)),

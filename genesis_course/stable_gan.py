@@ -174,7 +174,7 @@ def power_iteration(
 
 # %% ../nbs/09_stable_gan.ipynb #86ea6f38
 class SpectralNorm(nn.Module):
-    "Weight → weight/σ, with σ from one step of power iteration each time in training mode (Miyato et al. 2018, eq. 8)"
+    "Weight → weight/σ, with σ from one step of power iteration each time in training mode (Miyato et al. 2018, Algorithm 1)"
     def __init__(self,
         weight,   # of the layer, [O, …]
     ):
@@ -220,7 +220,7 @@ def wasserstein_discriminator_loss(
     real_logits,   # [B] what D says of real images
     fake_logits,   # [B] what D says of generated ones
 ):
-    "Mean logit of the fakes minus that of the real ones; meant for a D of slope 1 at most (Arjovsky et al. 2017, eq. 2)"
+    "Mean logit of the fakes minus that of the real ones; meant for a D of slope 1 at most (Arjovsky et al. 2017)"
     return fake_logits.mean() - real_logits.mean()
 
 def wasserstein_generator_loss(
@@ -429,7 +429,7 @@ def vaegan_players(
     penalty=None,  # function of (discriminator, real, fake), added to the discriminator's loss
     **settings,    # for all players: schedule, clip and so on
 ):
-    "The three players of a VAE-GAN, [encoder, generator, discriminator], for `Trainer` (Larsen et al. 2016, Algorithm 1)"
+    "The three players of a VAE-GAN, [encoder, generator, discriminator], for `Trainer` (Larsen et al. 2016)"
     if not isinstance(model, VAEGAN): raise CourseError(f"vaegan_players needs a VAEGAN; this is {type(model).__name__}.")
     def encode(network, batch):
         real = _real(batch)

@@ -192,7 +192,7 @@ def _seen_smoothed(loss):
             "very sure of everything": loss(torch.tensor([50.]), torch.tensor([-50.]))}
 
 smoothing = Exercise("gan.5", "One-sided label smoothing", smoothed_loss, _seen_smoothed,
-    wrong=[(smoothed_on_both_sides, "The fakes were smoothed as well. With labels 0.9 and 0.1 the best D is no longer monotone in p/q alone, and where there are only fakes it is drawn towards 0.1: one side is enough, so leave the fakes at 0."),
+    wrong=[(smoothed_on_both_sides, "The fakes were smoothed as well. Then D is asked for 0.1 where there are only fakes, which teaches it nothing and leaves bad samples less reason to move. One side is enough: leave the fakes at 0."),
            (smoothed_only_scaled, "The real half is only weighed less: D still wants to be quite sure. A label of 0.9 means 0.9 of the price for \"real\" plus 0.1 of the price for \"fake\"."),
            (smoothed_not_at_all, "This is the plain loss: `real_label` is not used."),
            (smoothed_the_fakes, "The wrong side: here the real ones keep their 1 and the made ones get 0.1."),
@@ -757,7 +757,7 @@ def _judge_rates(seen):
 
 # %% ../../nbs/answers/08_gan.ipynb #199fa794
 clinic_33 = Exercise("clinic.33", "One learning rate too high", rates, _seen_rates, judge=_judge_rates,
-    wrong=[(rates_deaf, "These are the patient's rates: D learns three hundred times as fast, its logits run to 15 and -6, and the generator cannot follow."),
+    wrong=[(rates_deaf, "These are the patient's rates: D learns three hundred times as fast, its logits run to 12 and -6, and the generator cannot follow."),
            (rates_turned_round, "Now the generator is three hundred times as fast as D. The gap is gone, and so are the good points: that is the recipe for collapse."),
            (rates_both_tiny, "Balanced, and so slow that in 150 steps nothing happens.")],
     hints=["Bring the two closer together first. Then ask whether both are fast enough for 150 steps.", "Good rates for such small networks are a few thousandths.", "The discriminator may be about twice as fast as the generator: 0.004 and 0.008."],
