@@ -192,7 +192,7 @@ def _seen_smoothed(loss):
             "very sure of everything": loss(torch.tensor([50.]), torch.tensor([-50.]))}
 
 smoothing = Exercise("gan.5", "One-sided label smoothing", smoothed_loss, _seen_smoothed,
-    wrong=[(smoothed_on_both_sides, "The fakes were smoothed as well. Then D is asked for 0.1 where there are only fakes, which teaches it nothing and leaves bad samples less reason to move. One side is enough: leave the fakes at 0."),
+    wrong=[(smoothed_on_both_sides, "The fakes were smoothed as well. Then the best D says 0.1 and no less where there are only fakes, so bad samples have less reason to move. One side is enough: leave the fakes at 0."),
            (smoothed_only_scaled, "The real half is only weighed less: D still wants to be quite sure. A label of 0.9 means 0.9 of the price for \"real\" plus 0.1 of the price for \"fake\"."),
            (smoothed_not_at_all, "This is the plain loss: `real_label` is not used."),
            (smoothed_the_fakes, "The wrong side: here the real ones keep their 1 and the made ones get 0.1."),
