@@ -13,22 +13,22 @@ __all__ = ['doubled_sides', 'ResizeConv', 'ConvGenerator', 'ConvDiscriminator', 
 # %% ../nbs/09_stable_gan.ipynb #255161a6
 import copy
 import math
-import numbers
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
-from .gan import _check_game, _check_images, _check_noise, _real, check_ranges, discriminator_loss, gan_players, generator_loss, noise
-from .support import CourseError
+from .cnn import check_model
+from .gan import check_game, check_ranges, discriminator_loss, gan_players, generator_loss, noise
+from .support import CourseError, check_counts, check_number, check_share, check_whole
 from .training import Callback, Player, in_mode
-from .vae import kl_divergence, reparameterise
+from .vae import check_codes, check_images, images_of, kl_divergence, reparameterise
 
 # %% ../nbs/09_stable_gan.ipynb #b54ba462
 def doubled_sides(
     size,   # pixels of a side of the picture
 ):
     "Sides of the maps of a convolutional generator, from the smallest (4 to 7 pixels) to the picture: 28 → [7, 14, 28]"
-    _check_counts(size=size)
+    check_whole("size", size)
     sides = [size]
     while sides[0] % 2 == 0 and sides[0] > 7: sides.insert(0, sides[0]//2)
     if len(sides) > 1 and 4 <= sides[0] <= 7: return sides
@@ -39,11 +39,6 @@ def _near_size(size):
     fitting = [start*2**k for start in range(4, 8) for k in range(1, 9)]
     return min(fitting, key=lambda fit: (abs(fit-size), -fit))
 
-def _check_counts(**values):
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise CourseError(f"{name} takes whole numbers from 1 on; this is {value!r:.60}.")
-
 # %% ../nbs/09_stable_gan.ipynb #3907d96c
 class ResizeConv(nn.Module):
     "Double the picture by repeating its pixels, then convolve with a kernel of 3 (Odena et al. 2016): [B, C, H, W] → [B, O, 2H, 2W]"
@@ -52,6 +47,7 @@ class ResizeConv(nn.Module):
         out_channels,   # O
     ):
         super().__init__()
+        check_counts(in_channels=in_channels, out_channels=out_channels)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3)*math.sqrt(2/(9*in_channels)))
 
     def forward(self, x):
@@ -81,7 +77,7 @@ class ConvGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
 
     def forward(self, z, labels=None):
-        _check_noise(z, self.latent_dim)
+        check_codes(z, self.latent_dim, self)
         _check_labels(labels, self.classes, len(z))
         if self.classes: z = torch.cat([z, self.label(labels)], dim=1)
         return self.layers(self.stem(z))
@@ -90,7 +86,7 @@ class ConvGenerator(nn.Module):
 def _activation(channels, norm): return [*[nn.BatchNorm2d(channels)]*norm, nn.ReLU()]
 
 def _check_build(classes, **counts):
-    _check_counts(**counts, **({} if classes is None else {"classes": classes}))
+    check_counts(**counts, **({} if classes is None else {"classes": classes}))
     if classes == 1: raise CourseError("With one class only there is nothing to ask for. Leave classes out, or load a set with several.")
 
 def _check_labels(labels, classes, count):
@@ -130,7 +126,7 @@ class ConvDiscriminator(nn.Module):
 
     def features(self, x):
         "What the last layer sees, [B, F]"
-        _check_images(x, self.shape)
+        check_images(x, self.shape, self)
         return self.layers(x)
 
     def forward(self, x, labels=None):
@@ -152,6 +148,8 @@ def initialise(
     std=0.02,    # standard deviation of all weights; biases become 0
 ):
     "Draw the weights of linear and convolutional layers anew from N(0, std²) (Radford et al. 2016); returns the module"
+    check_model(module)
+    check_number("std", std, open=False)
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Conv2d, ResizeConv)): nn.init.normal_(part.weight, std=std)
         if isinstance(getattr(part, "bias", None), nn.Parameter): nn.init.zeros_(part.bias)
@@ -174,7 +172,7 @@ def power_iteration(
 
 # %% ../nbs/09_stable_gan.ipynb #86ea6f38
 class SpectralNorm(nn.Module):
-    "Weight → weight/σ, with σ from one step of power iteration each time in training mode (Miyato et al. 2018, eq. 8)"
+    "Weight → weight/σ, with σ from one step of power iteration each time in training mode (Miyato et al. 2018, Algorithm 1)"
     def __init__(self,
         weight,   # of the layer, [O, …]
     ):
@@ -220,7 +218,7 @@ def wasserstein_discriminator_loss(
     real_logits,   # [B] what D says of real images
     fake_logits,   # [B] what D says of generated ones
 ):
-    "Mean logit of the fakes minus that of the real ones; meant for a D of slope 1 at most (Arjovsky et al. 2017, eq. 2)"
+    "Mean logit of the fakes minus that of the real ones; meant for a D of slope 1 at most (Arjovsky et al. 2017)"
     return fake_logits.mean() - real_logits.mean()
 
 def wasserstein_generator_loss(
@@ -232,6 +230,8 @@ def wasserstein_generator_loss(
 # %% ../nbs/09_stable_gan.ipynb #3c10a3d2
 def _slopes(discriminator, images, labels):
     "Length of the gradient of each logit with respect to its image, squared, [B]"
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point() or not images.numel():
+        raise CourseError("The slope of a discriminator is measured at float images [B, …], at least one of them.")
     images = images.detach().requires_grad_()
     logits = discriminator(images) if labels is None else discriminator(images, labels)
     slope, = torch.autograd.grad(logits.sum(), images, create_graph=True)
@@ -261,8 +261,9 @@ def r1_penalty(
 
 # %% ../nbs/09_stable_gan.ipynb #c96f1059
 def _check_same_shape(real, fake):
-    if real.shape != fake.shape:
-        raise CourseError(f"Each real image is mixed with a fake one, but their shapes are {list(real.shape)} and {list(fake.shape)}. "
+    shapes = [list(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__ for images in (real, fake)]
+    if shapes[0] != shapes[1] or not isinstance(shapes[0], list):
+        raise CourseError(f"Each real image is mixed with a fake one, but these are {shapes[0]} and {shapes[1]}. "
             "Make as many fakes as there are real images, of the same size.")
 
 # %% ../nbs/09_stable_gan.ipynb #855c6934
@@ -272,9 +273,9 @@ def now_and_then(
     every=1,    # steps, on average, from one look to the next
 ):
     "The penalty with its weight, looked at in one of `every` steps and then counted so many times (Karras et al. 2020, appendix B)"
-    _check_counts(every=every)
-    if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
-        raise CourseError(f"The weight of a penalty is a number of 0 or more; this is {weight!r:.60}.")
+    if not callable(penalty): raise CourseError(f"now_and_then takes a penalty, such as r1_penalty without parentheses; this is {penalty!r:.60}.")
+    check_whole("every", every)
+    check_number("The weight of a penalty", weight, open=False)
     def lazy(discriminator, real, *others, **settings):
         if every > 1 and torch.rand(()) >= 1/every: return real.new_zeros(())
         return weight*every*penalty(discriminator, real, *others, **settings)
@@ -288,9 +289,7 @@ class EMA(Callback):
         decay=0.99,   # d; the copy remembers about the last 1/(1-d) steps
     ):
         if not isinstance(player, Player): raise CourseError(f"EMA follows a Player, such as the second one of gan_players(…); this is {player!r:.60}.")
-        if isinstance(decay, bool) or not isinstance(decay, numbers.Real) or not 0 <= decay < 1:
-            raise CourseError(f"The decay of an average lies between 0 and 1, such as 0.99; this is {decay!r:.60}.")
-        self.player, self.decay, self.steps = player, decay, 0
+        self.player, self.decay, self.steps = player, check_share("decay", decay), 0
         self.module = copy.deepcopy(player.module).requires_grad_(False).eval()
 
     def before_fit(self, trainer): self.module.to(next(self.player.module.parameters()).device)
@@ -321,7 +320,7 @@ def conditional_players(
 ):
     "The two players of a conditional GAN, [discriminator, generator], for `Trainer`; a batch is (real images, labels)"
     _check_conditional(generator, discriminator)
-    rates, checked = _check_game(generator, discriminator, generator.latent_dim, lr), []
+    rates, checked = check_game(generator, discriminator, generator.latent_dim, lr), []
     def fakes(network, labels): return network(noise(len(labels), generator.latent_dim, labels.device), labels)
     def judge(network, batch):
         real, labels = _labelled(batch)
@@ -339,7 +338,8 @@ def conditional_players(
 
 # %% ../nbs/09_stable_gan.ipynb #25a063d7
 def _labelled(batch):
-    if isinstance(batch, (list, tuple)) and len(batch) >= 2: return batch[0], batch[1]
+    pair = tuple(batch[:2]) if isinstance(batch, (list, tuple)) else ()
+    if len(pair) == 2 and all(isinstance(part, torch.Tensor) and part.ndim for part in pair): return pair
     raise CourseError("A conditional GAN learns from pairs (images, labels). Batches(image_set) gives them.")
 
 def _check_conditional(generator, discriminator):
@@ -362,11 +362,12 @@ def draw_as(
     scale=1.,    # of the noise: below 1 safer and more alike (truncation), above 1 bolder
 ):
     "Images of the classes asked for, [N, C, H, W], made in evaluation mode; the generator is left in the mode in which it was"
-    if isinstance(scale, bool) or not isinstance(scale, numbers.Real) or not 0 <= scale < math.inf:
-        raise CourseError(f"The scale of the noise is a number of 0 or more; this is {scale!r:.60}.")
-    labels = torch.as_tensor(labels)
+    check_model(generator)
+    check_number("scale", scale, open=False)
+    labels = torch.as_tensor(labels) if isinstance(labels, (list, tuple, range)) else labels
+    _check_labels(labels, generator.classes, len(labels) if getattr(labels, "ndim", 0) else 1)
     device = next(generator.parameters()).device
-    dice = None if seed is None else torch.Generator().manual_seed(seed)
+    dice = None if seed is None else torch.Generator().manual_seed(check_whole("seed", seed, 0))
     z = scale*noise(len(labels), generator.latent_dim, generator=dice)
     with in_mode([generator], False):
         parts = [generator(*pair) for pair in zip(z.to(device).split(1000), labels.to(device).split(1000))]
@@ -381,7 +382,8 @@ def class_agreement(
     scale=1.,     # of the noise
 ):
     "Share of drawings that are read as the class that was asked for, 0 to 1"
-    _check_counts(count=count)
+    check_model(generator)
+    check_whole("count", count)
     labels = torch.arange(count) % generator.classes
     return (read(draw_as(generator, labels, seed, scale)).cpu() == labels).double().mean().item()
 
@@ -403,7 +405,7 @@ class VAEGAN(nn.Module):
 
     def encode(self, x):
         "Mean and log-variance of q(z|x), two times [B, latent_dim]"
-        _check_images(x, self.shape)
+        check_images(x, self.shape, self)
         return self.encoder(x).chunk(2, dim=1)
 
     @torch.no_grad()
@@ -429,20 +431,20 @@ def vaegan_players(
     penalty=None,  # function of (discriminator, real, fake), added to the discriminator's loss
     **settings,    # for all players: schedule, clip and so on
 ):
-    "The three players of a VAE-GAN, [encoder, generator, discriminator], for `Trainer` (Larsen et al. 2016, Algorithm 1)"
+    "The three players of a VAE-GAN, [encoder, generator, discriminator], for `Trainer` (Larsen et al. 2016)"
     if not isinstance(model, VAEGAN): raise CourseError(f"vaegan_players needs a VAEGAN; this is {type(model).__name__}.")
     def encode(network, batch):
-        real = _real(batch)
-        _check_images(real, model.shape)
+        real = images_of(batch)
+        check_images(real, model.shape, model)
         mean, log_variance = network(real).chunk(2, dim=1)
         kl, missing = kl_divergence(mean, log_variance).mean(), model.differ(real, model.generator(reparameterise(mean, log_variance)))
         return {"loss": beta*kl + missing, "kl": kl.detach(), "reconstruction": missing.detach()}
     def forge(network, batch):
-        redrawn, fake = model.pictures(network, _real(batch))
-        return gamma*model.differ(_real(batch), redrawn) + generator_loss(model.discriminator(torch.cat([redrawn, fake])))
+        redrawn, fake = model.pictures(network, images_of(batch))
+        return gamma*model.differ(images_of(batch), redrawn) + generator_loss(model.discriminator(torch.cat([redrawn, fake])))
     def judge(network, batch):
-        with torch.no_grad(): redrawn, fake = model.pictures(model.generator, _real(batch))
-        loss = discriminator_loss(network(_real(batch)), network(torch.cat([redrawn, fake])))
-        return loss + penalty(network, _real(batch), fake) if penalty else loss
+        with torch.no_grad(): redrawn, fake = model.pictures(model.generator, images_of(batch))
+        loss = discriminator_loss(network(images_of(batch)), network(torch.cat([redrawn, fake])))
+        return loss + penalty(network, images_of(batch), fake) if penalty else loss
     parts = (model.encoder, encode, "encoder"), (model.generator, forge, "generator"), (model.discriminator, judge, "discriminator")
     return [Player(module, loss, lr=lr, name=name, **{"betas": (0., 0.99), **settings}) for module, loss, name in parts]

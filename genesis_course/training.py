@@ -17,8 +17,6 @@ import inspect
 import itertools
 import json
 import math
-import numbers
-import operator
 import random
 import signal
 import threading
@@ -31,7 +29,7 @@ import torch
 from safetensors.torch import load, save
 from .plots import LivePlot
 from .start import default_device
-from .support import CourseError, write_atomically
+from .support import CourseError, check_number, check_whole, write_atomically
 
 # %% ../nbs/03_training.ipynb #e4b80f47
 class Descent(torch.optim.Optimizer):
@@ -123,18 +121,6 @@ def one_cycle(
     "Up and down again (the 1cycle policy of Smith & Topin 2018, with cosine slopes)"
     return cosine(1-t/peak, start) if t < peak else cosine((t-peak)/(1-peak), final)
 
-# %% ../nbs/03_training.ipynb #3f871054
-def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-        quotes = " Take the quotation marks away." if isinstance(value, str) else ""
-        raise CourseError(f"The {name} must be a number above 0, such as 0.001, but it is {value!r}.{quotes}")
-    return float(value)
-
-def _whole(name, value):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
-        raise CourseError(f"The number of {name} must be a whole number, 1 or more, but it is {value!r}.")
-    return operator.index(value)
-
 # %% ../nbs/03_training.ipynb #2b4e41f2
 class Player:
     "A module that lowers its own loss with its own optimiser"
@@ -150,8 +136,8 @@ class Player:
     ):
         _check_module(module, name)
         self.module, self.loss, self.name, self.schedule = module, loss, name, schedule
-        self.clip = None if clip is None else _positive("clip", clip)
-        self.optimizer = optimizer(module.parameters(), lr=_positive("learning rate", lr), **settings)
+        self.clip = None if clip is None else check_number("clip", clip)
+        self.optimizer = optimizer(module.parameters(), lr=check_number("learning rate", lr), **settings)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         _place(self)
 
@@ -196,9 +182,7 @@ def _set_learning_rate(
 ):
     "Set the learning rate that the player's schedule gives for this moment"
     factor = player.schedule(t)
-    if isinstance(factor, bool) or not isinstance(factor, numbers.Real) or not 0 <= factor < math.inf:
-        raise CourseError(f"The schedule of player {player.name!r} must return a factor of 0 or more, "
-                          f"but at progress {t:.3g} it returned {factor!r}.")
+    check_number(f"The factor that the schedule of player {player.name!r} returns at progress {t:.3g}", factor, open=False)
     for group, lr in zip(player.optimizer.param_groups, player.base_lrs): group["lr"] = lr*factor
 
 # %% ../nbs/03_training.ipynb #4958eebb
@@ -361,7 +345,7 @@ def _fabric(device, precision):
 # %% ../nbs/03_training.ipynb #077b85db
 def _prepare(run, batches, epochs, resume):
     "Check what `fit` was given, set the counters, and return the epoch to stop before"
-    epochs = _whole("epochs", epochs)
+    epochs = check_whole("epochs", epochs)
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise CourseError(f"There are no batches to learn from in {batches!r:.80}. "
                           "Give a list of batches, Batches or a DataLoader.")
@@ -491,12 +475,14 @@ class Trainer(Run):
     ):
         "Train; returns the trainer. Ctrl-C ends it cleanly, after the step it is in"
         last_epoch = _prepare(self, batches, epochs, resume)
+        started = self.step
         with in_mode([player.module for player in self.players], True), _polite_interrupt(self):
             self.tell("before_fit")
             while self.epoch < last_epoch and not self.stopped: _one_epoch(self, batches)
             _settle(self)
             self.tell("after_fit")
         if self.interrupted: print(_how_to_go_on(self, last_epoch))
+        elif resume and self.step == started: print(f"Nothing left to train: {self.stopped or f'all {epochs} epochs are done'}.")
         return self
 
 # %% ../nbs/03_training.ipynb #d6a7c9bc
@@ -570,7 +556,7 @@ class Validate(Callback):
         batches,        # data that training does not see
         measure=None,   # function of (module, batch), for the first player's module; None: every player's loss
         every=1,        # epochs from one measurement to the next
-    ): self.batches, self.measure, self.every = batches, measure, _whole("epochs between two validations", every)
+    ): self.batches, self.measure, self.every = batches, measure, check_whole("every (epochs between two validations)", every)
 
     def after_epoch(self, trainer):
         if (trainer.epoch-trainer.first_epoch) % self.every: return
@@ -656,10 +642,10 @@ class EarlyStopping(Callback):
         name="valid loss",    # of the curve
         largest=False,        # whether large values are good, as for an accuracy
     ):
-        self.patience, self.name, self.largest = _whole("measurements to wait", patience), name, largest
+        self.patience, self.name, self.largest = check_whole("patience (measurements to wait)", patience), name, largest
         self.forget()
     def forget(self): self.best, self.best_step, self.seen, self.waited, self.weights = None, 0, 0, 0, None
-    def before_fit(self, trainer): None if trainer.resumed else self.forget()
+    def before_fit(self, trainer): self.judge(trainer) if trainer.resumed else self.forget()      # a run that it had ended has still ended
     def state_dict(self): return {name: getattr(self, name) for name in ("best", "best_step", "seen", "waited", "weights")}
     def load_state_dict(self, state): vars(self).update(state)
 
@@ -673,6 +659,9 @@ class EarlyStopping(Callback):
         if self.best is None or (value > self.best if self.largest else value < self.best):
             self.best, self.best_step, self.waited = value, step, 0
             self.weights = [copy.deepcopy(player.module.state_dict()) for player in trainer.players]
+        self.judge(trainer)
+
+    def judge(self, trainer):
         if self.waited >= self.patience: trainer.stop(f"{self.name} has not improved since step {self.best_step}")
 
     def after_fit(self, trainer):
@@ -752,7 +741,7 @@ def save_checkpoint(
     callbacks = {type(callback).__name__: callback.state_dict() for callback in run.callbacks}
     state = {"players": players, "callbacks": callbacks, "history": run.history,
              **{name: getattr(run, name) for name in _COUNTERS},
-             "stopped": None if run.interrupted else run.stopped, "dice": dice(run.device), "epoch_dice": run.epoch_dice,
+             "dice": dice(run.device), "epoch_dice": run.epoch_dice,
              "scaler": run.fabric.strategy.precision.state_dict() if run.fabric else {}}
     return write_state(path, state)
 
@@ -772,7 +761,7 @@ def load_checkpoint(
     for callback in run.callbacks:
         if saved := state["callbacks"].get(type(callback).__name__): callback.load_state_dict(saved)
     if run.fabric and state["scaler"]: run.fabric.strategy.precision.load_state_dict(state["scaler"])
-    for name in (*_COUNTERS, "stopped", "epoch_dice"): setattr(run, name, state[name])
+    for name in (*_COUNTERS, "epoch_dice"): setattr(run, name, state[name])
     run.curves, run.pending = state["history"], []
     set_dice(state["dice"], run.device)
 
@@ -802,7 +791,7 @@ class Checkpoint(Callback):
     def __init__(self,
         path,         # of the file; it is always whole, also after a power cut
         every=None,   # steps from one to the next; None: only after epochs
-    ): self.path, self.every, self.saved = str(path), every and _whole("steps between two checkpoints", every), None
+    ): self.path, self.every, self.saved = str(path), every and check_whole("every (steps between two checkpoints)", every), None
 
     def after_step(self, trainer):
         if self.every and trainer.step % self.every == 0: self.keep(trainer)
