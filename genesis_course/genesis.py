@@ -8,7 +8,7 @@ Docs: https://genesis-course.github.io/genesis-course/genesis.html.md"""
 __all__ = ['Cloud', 'sunflower', 'Interaction', 'waves', 'Law', 'lens', 'GenesisParticle', 'Autoencoder', 'redrawing_loss',
            'pretraining_player', 'genesis_players', 'Enhanced', 'attacked', 'load_genesis', 'film', 'sheets', 'create']
 
-# %% ../nbs/15_genesis.ipynb #e9cb6211
+# %% ../nbs/15_genesis.ipynb #b7176381
 import math
 from typing import NamedTuple
 import torch
@@ -16,13 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 from .adversarial import perturb
 from .attention import Heads, attention
-from .gan import _check_noise, discriminator_loss, noise
+from .gan import discriminator_loss, noise
 from .particles import euler_step, picture, splat
 from .plots import mosaic
-from .stable_gan import ConvDiscriminator, _check_labels, conditional_players, now_and_then, r1_penalty
+from .stable_gan import ConvDiscriminator, check_labels, conditional_players, now_and_then, r1_penalty
 from .support import CourseError, check_number, check_whole
 from .training import Player, in_mode, load_weights
-from .vae import kl_divergence, reparameterise
+from .vae import check_codes, kl_divergence, reparameterise
 
 # %% ../nbs/15_genesis.ipynb #407d30fd
 class Cloud(NamedTuple):
@@ -103,7 +103,7 @@ def lens(
     "Where it is seen, [..., 2] within (-1, 1): x/√(1 + x²) for each coordinate"
     return position/(1+position.square()).sqrt()
 
-# %% ../nbs/15_genesis.ipynb #fec3cbee
+# %% ../nbs/15_genesis.ipynb #9d9fbc01
 class GenesisParticle(nn.Module):
     "A generator that is a particle system: noise [B, latent_dim] (and labels [B]) → images [B, channels, size, size] in [-1, 1]"
     def __init__(self,
@@ -139,8 +139,8 @@ class GenesisParticle(nn.Module):
 
     def move(self, z, labels=None, cloud=None, steps=None, force=1.):
         "Positions after each step, a list of [B, N, 2] that begins with the cloud's, and the last memory, [B, N, width]; `force` scales all forces"
-        _check_noise(z, self.latent_dim)
-        _check_labels(labels, self.classes, len(z))
+        check_codes(z, self.latent_dim, self)
+        check_labels(labels, self.classes, len(z))
         position, character = _check_cloud(self.throw(len(z)) if cloud is None else cloud, len(z), self.character)
         velocity, memory = torch.zeros_like(position), position.new_zeros(*position.shape[:2], self.look.in_features)
         wish = z if labels is None else torch.cat([z, F.one_hot(labels, self.classes).to(z)], dim=1)
