@@ -70,7 +70,7 @@ def race(side, seed):
     from genesis_course.stable_gan import ConvDiscriminator, ConvGenerator, draw_as
     torch.manual_seed(seed)
     generator = GenesisParticle(28) if side == "genesis" else ConvGenerator(32, 28, 8, classes=10)
-    settings = dict(first=FIRST_STAGE, steps=STEPS-FIRST_STAGE, lr=(2e-3, 3e-3)) if side == "genesis" else dict(first=0, steps=STEPS, lr=4e-3)
+    settings = dict(first=FIRST_STAGE, steps=STEPS-FIRST_STAGE, lr=(1.5e-3, 2e-3), clip=5.) if side == "genesis" else dict(first=0, steps=STEPS, lr=4e-3)
     batches = Batches(load_images("mnist"), batch_size=BATCH, seed=seed, drop_last=True)
     started = time.perf_counter()
     artist = play(generator, ConvDiscriminator(28, 32, classes=10), batches, decay=0.998, **settings)
