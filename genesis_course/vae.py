@@ -60,10 +60,13 @@ def to_probabilities(
     return (images+1)/2
 
 # %% ../nbs/07_vae.ipynb #27bd354a
+def _named(x):
+    "Shape of a tensor ([] for anything else), and what a message calls it"
+    if isinstance(x, torch.Tensor): return list(x.shape), f"{x.dtype} {list(x.shape)}"
+    return [], type(x).__name__
+
 def _check_range(values, low, high, rule, remedy):
-    if not isinstance(values, torch.Tensor) or not values.is_floating_point():
-        what = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
-        raise CourseError(f"{rule}; this is {what}. {remedy}")
+    if not isinstance(values, torch.Tensor) or not values.is_floating_point(): raise CourseError(f"{rule}; this is {_named(values)[1]}. {remedy}")
     if not values.numel(): raise CourseError("There is not one image in this batch.")
     least, most = (end.item() for end in values.detach().aminmax())
     if math.isnan(least):
@@ -170,6 +173,7 @@ def check_images(
     else: advice = "Build it for the size and the channels of your images, or load them with size=…."
     raise CourseError(f"This {type(network).__name__} takes float images [B, {', '.join(map(str, shape))}], but this is {what}. {advice}")
 
+# %% ../nbs/07_vae.ipynb #5ad0e1f2
 def check_codes(
     z,            # what a decoder or generator is fed
     latent_dim,   # numbers in a code
@@ -183,12 +187,7 @@ def check_codes(
     raise CourseError(f"This {type(network).__name__} takes float codes [B, {latent_dim}], but this is {what}.{images} "
                       f"Use one latent_dim everywhere; random codes are torch.randn(B, {latent_dim}).")
 
-def _named(x):
-    "Shape of a tensor ([] for anything else), and what a message calls it"
-    if isinstance(x, torch.Tensor): return list(x.shape), f"{x.dtype} {list(x.shape)}"
-    return [], type(x).__name__
-
-# %% ../nbs/07_vae.ipynb #f650a77c
+# %% ../nbs/07_vae.ipynb #7be10c44
 def images_of(
     batch,   # images, alone or first in a tuple or list
 ):
@@ -198,6 +197,7 @@ def images_of(
     if isinstance(images, torch.Tensor) and images.ndim: raise CourseError("There is not one image in this batch. Is the data set empty?")
     raise CourseError(f"A batch is images, a tensor [B, …], or begins with them; this one begins with {type(images).__name__}. Batches(image_set) gives such batches.")
 
+# %% ../nbs/07_vae.ipynb #f650a77c
 def vae_loss(
     module,        # a `VAE`, or another module that returns logits, mean and log-variance
     batch,         # images [B, C, H, W] in [-1, 1], or a tuple that begins with them
