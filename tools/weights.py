@@ -83,7 +83,8 @@ def genesis_particle(epochs=8):
     average = EMA(players[1], 0.999)
     trainer = Trainer(players, average, device="cpu").fit(batches, epochs)
     model, test = average.module, features(load_images("mnist", split="test"))
-    tables = {name: json.loads((ROOT/"benchmarks"/"results"/f"genesis_{name}.json").read_text())["table"] for name in ("race", "parts", "cost")}
+    measured = {name: json.loads((ROOT/"benchmarks"/"results"/f"genesis_{name}.json").read_text()) for name in ("race", "parts", "cost")}
+    tables = {**{name: each["table"] for name, each in measured.items()}, "step": measured["cost"]["step"]}
     return model, {"settings": settings, "steps": len(batches)+trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
                    "fid": round(frechet_distance(features(draw_as(model, torch.arange(10_000) % 10, seed=0)), test), 2), **tables}
 
@@ -107,5 +108,5 @@ if __name__ == "__main__":
         module, about = RECIPES[name]()
         about["seconds"] = round(time.perf_counter()-started)
         path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
-        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost")}
+        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost", "step")}
         print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)
