@@ -67,7 +67,9 @@ def images(bench, name):
         if name == "cifar10": some = ImageSet(some.images.expand(-1, 3, -1, -1), some.labels, some.classes)
         return some[:256], some[256:384]
     if not have("cifar10" if name == "cifar10" else f"{name}/train-images"): raise CourseError(f"{name} is not in GENESIS_DATA")
-    return load_images(name), load_images(name, "test")
+    learn, test = load_images(name), load_images(name, "test")
+    if len(learn) < 50_000: raise CourseError(f"only {len(learn):,} training images of {name} are in GENESIS_DATA")
+    return learn, test
 
 
 # Parts: each returns what goes into the result

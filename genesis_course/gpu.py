@@ -10,7 +10,8 @@ __all__ = ['PRECISIONS', 'RECIPES', 'wait_for', 'seconds_of', 'matrix_rate', 'fi
            'hot_spots', 'enough_cards', 'launch', 'ring_bytes', 'step_seconds', 'Steps', 'Progress', 'TensorBoard',
            'Plan', 'cnn', 'rnn', 'gpt', 'vae', 'gan', 'Asked', 'train']
 
-# %% ../nbs/21_gpu.ipynb #e31ec035
+# %% ../nbs/21_gpu.ipynb #bef5da74
+import contextlib
 import copy
 import difflib
 import importlib.util
@@ -244,7 +245,18 @@ class Recomputed(nn.Module):
 
     def forward(self, *inputs): return checkpoint(self.module, *inputs, use_reentrant=False)
 
-# %% ../nbs/21_gpu.ipynb #ffe8a714
+# %% ../nbs/21_gpu.ipynb #0ddfb403
+@contextlib.contextmanager
+def _silence():
+    "The profiler reports its own start and stop past Python, straight to the terminal"
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try: yield
+    finally:
+        os.dup2(kept, 2)
+        for handle in (kept, null): os.close(handle)
+
+# %% ../nbs/21_gpu.ipynb #77f2e41d
 def hot_spots(
     function,   # called without arguments
     device,     # where it computes
@@ -254,7 +266,7 @@ def hot_spots(
     from torch.profiler import ProfilerActivity, profile
     kinds = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA]*(device.type == "cuda")]
     function()
-    with profile(activities=kinds) as seen:
+    with _silence(), profile(activities=kinds) as seen:
         function()
         wait_for(device)
     own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"

@@ -16,6 +16,7 @@ import copy
 import inspect
 import itertools
 import json
+import logging
 import math
 import numbers
 import operator
@@ -367,11 +368,15 @@ def _fabric(device, precision):
     ranks = processes()[1]
     if ranks == 1 and not precision: return None
     from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)      # it announces what was asked for
     settings = {"devices": 1 if device.index is None or device.type == "cpu" else [device.index]}
     if ranks > 1: settings = _several(ranks)
     try: fabric = Fabric(accelerator=device.type, precision=precision, **settings)
-    except ValueError as error: raise CourseError(f"This precision cannot be used here: {error}") from error
-    if ranks > 1: fabric.launch()
+    except (ValueError, MisconfigurationException) as error:
+        what = f"{ranks} processes cannot learn on {device.type}" if ranks > 1 else "This precision cannot be used"
+        raise CourseError(f"{what} here: {' '.join(str(error).split())}") from error
+    if ranks > 1 and "LT_CLI_USED" not in os.environ: fabric.launch()      # `fabric run` has done it
     return fabric
 
 # %% ../nbs/03_training.ipynb #077b85db
