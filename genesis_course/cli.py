@@ -1,4 +1,4 @@
-"""`genesis lab` opens the course, `genesis copy` copies it, `genesis doctor` looks for what is wrong, `genesis create` draws, `genesis progress` counts what is solved.
+"""`genesis lab` opens the course, `genesis copy` copies it, `genesis doctor` looks for what is wrong, `genesis create` draws, `genesis progress` counts what is solved, `genesis train` trains without a notebook.
 
 Docs: https://genesis-course.github.io/genesis-course/backstage/cli.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/cli.html.md"""
 
 # %% auto #0
 __all__ = ['NEEDED', 'app', 'chapters_folder', 'copy_chapters', 'examine', 'has_screen', 'lab_command', 'copy', 'create',
-           'doctor', 'progress', 'lab', 'main']
+           'doctor', 'progress', 'lab', 'train', 'main']
 
 # %% ../nbs/backstage/04_cli.ipynb #86ba3728
 import hashlib
@@ -212,11 +212,39 @@ def lab(
     typer.echo("(Stop with Ctrl-C, twice. Your work is saved in your copy.)")
     raise typer.Exit(subprocess.run(lab_command(folder.resolve(), screen, port)).returncode)
 
+# %% ../nbs/backstage/04_cli.ipynb #9922cabc
+@app.command()
+def train(
+    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae or gan"),
+    data: str = typer.Option(None, help="digits, glyphs, mnist, fashion, cifar10, a folder of photos; python, shakespeare, a text file"),
+    steps: int = typer.Option(1000, min=1, help="updates in all, those before a --resume included"),
+    out: Path = typer.Option(None, help="folder for checkpoint, weights, sample and results; runs/RECIPE if it is not given"),
+    resume: bool = typer.Option(False, "--resume", help="go on with the run that is in the folder"),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps"),
+    precision: str = typer.Option("fp32", help="fp32, tf32, bf16 or fp16"),
+    batch: int = typer.Option(None, help="rows in a batch; here and below: as the recipe says if it is not given"),
+    lr: float = typer.Option(None, help="learning rate"),
+    size: int = typer.Option(None, help="pixels of a side, for images"),
+    seed: int = typer.Option(0, help="of the first weights, the noise and the order of the data"),
+    every: int = typer.Option(None, min=1, help="steps from one checkpoint to the next; a tenth of all if it is not given"),
+    pieces: int = typer.Option(1, help="compute each batch in so many pieces: the same step from less memory"),
+    fit_memory: bool = typer.Option(False, "--fit-memory", help="take more pieces whenever memory runs out"),
+):
+    "Train a network of the book, with a progress bar and checkpoints. Several processes: torchrun --nproc-per-node 2 -m genesis_course.cli train …"
+    settings = dict(locals())
+    from genesis_course import gpu
+    measured = gpu.train(**settings)
+    if measured is None: raise typer.Exit(130)
+    for name, value in measured.items(): typer.echo(f"{name}: {value:g}")
+
 # %% ../nbs/backstage/04_cli.ipynb #063fc343
 def main():
     "The `genesis` command"
     try: app()
     except CourseError as error:
-        typer.echo(f"Stop: {error}", err=True)
+        rank = int(os.environ.get("RANK", 0))                # torchrun's number of this process
+        typer.echo(f"{f'[process {rank}] ' if rank else ''}Stop: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt: sys.exit(130)
+
+if __name__ == "__main__" and "__file__" in globals(): main()      # python -m genesis_course.cli; not in a notebook
