@@ -508,10 +508,13 @@ def _polite_interrupt(run):
     def dismissed(*_): raise CourseError(_left_alone(run))
     signal.signal(signal.SIGINT, first_press)
     before = signal.signal(signal.SIGTERM, dismissed) if run.ranks > 1 else None
-    try: yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    try:
+        yield
         if before is not None: signal.signal(signal.SIGTERM, before)
+    except BaseException:
+        if before is not None: signal.signal(signal.SIGTERM, signal.SIG_IGN)      # torchrun may end this process before it has said why
+        raise
+    finally: signal.signal(signal.SIGINT, usual)
 
 def _how_to_go_on(run, last_epoch):
     paths = [callback.path for callback in run.callbacks if isinstance(callback, Checkpoint)]
