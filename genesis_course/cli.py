@@ -12,7 +12,6 @@ __all__ = ['NEEDED', 'app', 'chapters_folder', 'copy_chapters', 'examine', 'has_
 import hashlib
 import importlib.metadata
 import importlib.util
-import io
 import json
 import os
 import platform
@@ -167,18 +166,11 @@ def create(
 ):
     "Let the genesis particle draw digits: a film, a picture, or both."
     from genesis_course.genesis import create as draw_digits
-    from genesis_course.plots import save_film
+    from genesis_course.plots import save_film, save_picture
     if not frames and not picture: picture = Path(f"{digits}.png")
     film = draw_digits(digits, 40 if frames else None, size, seed, particles, source=weights)
     if frames: typer.echo(f"A film of {len(film)} frames is in {save_film(frames, film, seconds=2.5, hold=1.5)}.")
-    if picture: typer.echo(f"The picture is in {write_atomically(picture, _as_png(film[-1, 0]))}.")
-
-def _as_png(pixels):
-    "Grey pixels [H, W] uint8 as the bytes of a PNG file"
-    from PIL import Image
-    file = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(file, format="PNG")
-    return file.getvalue()
+    if picture: typer.echo(f"The picture is in {save_picture(picture, film[-1:])}.")
 
 # %% ../nbs/backstage/04_cli.ipynb #8754d85f
 @app.command()

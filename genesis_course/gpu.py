@@ -35,7 +35,7 @@ from .attention import Muon, Transformer
 from .cnn import Augment, ResNet
 from .data import KNOWN_SETS, Batches, load_images, load_text, split_set, to_floats
 from .evaluation import features, frechet_distance
-from .plots import mosaic
+from .plots import save_picture
 from .rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss, write
 from .stable_gan import EMA, ConvDiscriminator, ConvGenerator, conditional_players, draw_as, now_and_then, r1_penalty
 from .start import default_device, seed_everything
@@ -585,13 +585,6 @@ def _leave(plan, folder, about, trainer):
     save_weights(folder/"weights.safetensors", plan.module, **about, settings=plan.about, steps=trainer.step, measured=measured)
     sample = plan.sample() if plan.sample else None
     if isinstance(sample, str): write_atomically(folder/"sample.txt", sample.encode())
-    elif sample is not None: _write_picture(folder/"sample.png", sample)
+    elif sample is not None: save_picture(folder/"sample.png", sample.float().clamp(-1, 1))
     write_atomically(folder/"results.json", json.dumps({**measured, "steps": trainer.step, "losses": {name: _newest(curve) for name, curve in trainer.history.items()}}, indent=1).encode())
     return measured
-
-def _write_picture(path, images):
-    from io import BytesIO
-    from PIL import Image
-    sheet, png = mosaic(images.float().clamp(-1, 1).cpu(), ncols=10), BytesIO()
-    Image.fromarray(sheet.squeeze(-1).numpy()).save(png, format="PNG")
-    write_atomically(path, png.getvalue())

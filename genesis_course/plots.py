@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/plots.html.md"""
 
 # %% auto #0
 __all__ = ['PALETTE', 'FILMS', 'style', 'figure', 'as_bytes', 'mosaic', 'show', 'film_bytes', 'save_film', 'show_film',
-           'plot_curves', 'Table', 'LivePlot']
+           'save_picture', 'plot_curves', 'Table', 'LivePlot']
 
 # %% ../nbs/backstage/01_plots.ipynb #38a75a95
 import io
@@ -188,6 +188,18 @@ def show_film(
     if not in_notebook(): return
     from IPython.display import Image, display
     display(Image(data, format="png", alt=caption, width=width))
+
+# %% ../nbs/backstage/01_plots.ipynb #53060b80
+def save_picture(
+    path,       # where to, as a PNG file
+    images,     # as for `as_bytes`
+    ncols=10,   # images in a row
+):
+    "Write images as one picture, whole or not at all; returns the path"
+    from PIL import Image
+    file, sheet = io.BytesIO(), mosaic(images, ncols)
+    Image.fromarray(sheet.squeeze(-1).numpy()).save(file, format="PNG")
+    return write_atomically(Path(path), file.getvalue())
 
 # %% ../nbs/backstage/01_plots.ipynb #8170667f
 def plot_curves(
