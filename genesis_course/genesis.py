@@ -1,4 +1,4 @@
-"""A random cloud, a law of motion that is learned from nothing but a judge's opinion, and a brush: noise assembles into the digit you ask for.
+"""A random cloud, a learned law of motion, and a brush: noise assembles into the digit you ask for.
 
 Docs: https://genesis-course.github.io/genesis-course/genesis.html.md"""
 
