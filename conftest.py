@@ -1,10 +1,14 @@
 """What every test run shares: a home of its own, no windows, and notebooks whose execution counts were cleaned away."""
 import os
 import re
+import signal
 import tempfile
 import matplotlib
 import pytest
 import torch
+
+# A run in the background of a shell is started with Ctrl-C switched off; the tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing that a test does reaches the reader's own progress or downloads; the notebooks' kernels inherit this.
 _home = tempfile.TemporaryDirectory(prefix="genesis-test-")

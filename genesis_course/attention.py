@@ -15,14 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .rnn import check_ids
-from .support import CourseError
-from .training import Descent, in_mode, _positive, _whole
-
-# %% ../nbs/06_attention.ipynb #c6a39e73
-def _count(name, value):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
-        raise CourseError(f"The number of {name} must be a whole number, 0 or more, but it is {value!r}.")
-    return value
+from .support import CourseError, check_number, check_share, check_whole
+from .training import Descent, in_mode
 
 # %% ../nbs/06_attention.ipynb #2c0e1675
 def causal_mask(
@@ -32,8 +26,8 @@ def causal_mask(
     device=None,    # where the mask is to lie
 ):
     "What may be looked at: [T, S], True where the key is not later than the query, nor too long ago"
-    queries, keys = _count("queries", queries), queries if keys is None else _count("keys", keys)
-    window = keys if window is None else _whole("positions in the window", window)
+    queries, keys = check_whole("queries", queries, least=0), queries if keys is None else check_whole("keys", keys, least=0)
+    window = keys if window is None else check_whole("window", window)
     if queries > keys:
         raise CourseError(f"The queries are the last of all positions, so there cannot be {queries} of {keys}.")
     ago = torch.arange(keys-queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
@@ -100,8 +94,7 @@ def rotate(
     "Turn the pairs (i, i + D/2) of each vector by its position times base^(−2i/D) (rotary positions, Su et al. 2021)"
     if not _is_float(x, 2) or x.shape[-1] % 2:
         raise CourseError(f"Rotary positions turn pairs, in floats [..., T, D] with an even D; this is {_named(x)}.")
-    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
-        raise CourseError(f"The base is a number above 0, usually 10,000; this is {base!r}.")
+    check_number("base", base)
     half, high = x.shape[-1]//2, torch.promote_types(x.dtype, torch.float32)
     speeds = base**(-torch.arange(half, device=x.device, dtype=high)/half)
     angles = torch.arange(start, start+x.shape[-2], device=x.device)[:, None]*speeds       # T, D/2
@@ -111,7 +104,7 @@ def rotate(
 
 # %% ../nbs/06_attention.ipynb #103bad7d
 def _check_heads(width, heads, rotary):
-    width, heads = _whole("numbers for a token (width)", width), _whole("heads", heads)
+    width, heads = check_whole("width", width), check_whole("heads", heads)
     if width % heads:
         raise CourseError(f"{width} numbers cannot be shared out evenly among {heads} heads. "
                           "Choose a width that is a multiple of the heads.")
@@ -137,7 +130,7 @@ class Heads(nn.Module):
         super().__init__()
         _check_heads(width, heads, rotary)
         self.heads, self.rotary = heads, rotary
-        self.window = None if window is None else _whole("positions in the window", window)
+        self.window = None if window is None else check_whole("window", window)
         self.qkv, self.out = nn.Linear(width, 3*width, bias=False), nn.Linear(width, width, bias=False)
 
     def project(self, x, cache=None):
@@ -170,12 +163,6 @@ class MultiHeadAttention(Heads):
         q, k, v, _ = self.project(x)
         return attention(q, k, v, mask=causal_mask(x.shape[1], window=self.window, device=x.device))[1]
 
-# %% ../nbs/06_attention.ipynb #c5f86ba6
-def _share(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise CourseError(f"{name} is a share from 0 up to, but not including, 1; this is {value!r}.")
-    return value
-
 # %% ../nbs/06_attention.ipynb #72a8cf39
 class Block(nn.Module):
     "Pre-norm Transformer block (Xiong et al. 2020): x ← x + attention(norm(x)), x ← x + network(norm(x))"
@@ -189,11 +176,11 @@ class Block(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, window)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        hidden = width*_whole("units for each number (expand)", expand)
+        hidden = width*check_whole("expand", expand)
         up, down = nn.Linear(width, hidden, bias=False), nn.Linear(hidden, width, bias=False)
         self.network = nn.Sequential(up, nn.GELU(), down)
         for last in (self.attention.out, down): nn.init.zeros_(last.weight)
-        self.dropout = nn.Dropout(_share("dropout", dropout))
+        self.dropout = nn.Dropout(check_share("dropout", dropout))
 
     def forward(self, x, cache=None):
         found, cache = self.attention(self.norm1(x), cache)
@@ -208,7 +195,7 @@ class Neighbours(nn.Module):
         reach=3,   # how many tokens back; 0: leave everything as it is
     ):
         super().__init__()
-        self.reach, width = _count("tokens to reach back (reach)", reach), _whole("numbers for a token (width)", width)
+        self.reach, width = check_whole("reach", reach, least=0), check_whole("width", width)
         self.shares = nn.Parameter(torch.full((reach, width), 0.3))
 
     def forward(self, x, past=None):
@@ -251,10 +238,10 @@ class Transformer(nn.Module):
         reach=3,       # see `Neighbours`
     ):
         super().__init__()
-        self.vocab_size, self.context = _whole("tokens", vocab_size), _whole("tokens in the context", context)
-        self.embedding = nn.Embedding(vocab_size, _whole("numbers for a token (width)", width))
+        self.vocab_size, self.context = check_whole("vocab_size", vocab_size), check_whole("context", context)
+        self.embedding = nn.Embedding(vocab_size, check_whole("width", width))
         self.neighbours = Neighbours(width, reach)
-        self.blocks = nn.ModuleList(Block(width, heads, context, dropout) for _ in range(_whole("layers", layers)))
+        self.blocks = nn.ModuleList(Block(width, heads, context, dropout) for _ in range(check_whole("layers", layers)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocab_size, bias=False)
 
     def forward(self,
@@ -289,7 +276,7 @@ def orthogonal(
 class Muon(Descent):
     "Orthogonalised Nesterov momentum for matrices (Jordan et al. 2024, scaled as in Liu et al. 2025), its sign for vectors"
     def __init__(self, parameters, lr=0.02, momentum=0.95):
-        super().__init__(parameters, lr=_positive("learning rate", lr), momentum=_share("momentum", momentum))
+        super().__init__(parameters, lr=check_number("learning rate", lr), momentum=check_share("momentum", momentum))
 
     def update(self, theta, g, state, lr, momentum):
         state["v"] = momentum*state.get("v", 0.) + g

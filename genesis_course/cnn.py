@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/cnn.html.md"""
 
 # %% auto #0
 __all__ = ['conv_size', 'conv2d', 'receptive_field', 'BatchNorm', 'conv_block', 'ResidualBlock', 'ResNet', 'warp', 'erase',
-           'Augment', 'mixup', 'feature_maps', 'grad_cam', 'transposed_size']
+           'Augment', 'mixup', 'feature_maps', 'check_model', 'grad_cam', 'transposed_size']
 
 # %% ../nbs/04_cnn.ipynb #a10f20ac
 import math
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError
+from .support import CourseError, check_counts, check_number, check_share, check_whole
 from .training import in_mode
 
 # %% ../nbs/04_cnn.ipynb #b999dbe1
@@ -30,17 +30,9 @@ def conv_size(
     return (size+2*padding-kernel)//stride + 1
 
 # %% ../nbs/04_cnn.ipynb #a529adcc
-def _check_counts(**values):
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise CourseError(f"{name} takes whole numbers from 1 on; this is {value!r}.")
-
 def _check_pixels(**values):
     for name, value in values.items():
-        least = 0 if name == "padding" else 1
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-            raise CourseError(f"The {name} of a convolution is a whole number of pixels from {least} on; "
-                f"this is {value!r}.")
+        check_whole(f"The {name} of a convolution, in pixels", value, least=0 if name == "padding" else 1)
 
 def _check_window(size, kernel, stride, padding):
     _check_pixels(size=size, kernel=kernel, stride=stride, padding=padding)
@@ -102,7 +94,7 @@ class BatchNorm(nn.Module):
         momentum=0.1,   # share of the newest batch in the running statistics
     ):
         super().__init__()
-        _check_counts(channels=channels)
+        check_counts(channels=channels)
         self.eps, self.momentum = eps, momentum
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))      # γ, β
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -143,7 +135,7 @@ def conv_block(
     stride=1,       # 2 halves the picture
 ):
     "Convolution, batch norm, ReLU: [B, in, H, W] → [B, out, H/stride, W/stride]"
-    _check_counts(in_channels=in_channels, out_channels=out_channels, kernel=kernel, stride=stride)
+    check_counts(in_channels=in_channels, out_channels=out_channels, kernel=kernel, stride=stride)
     if kernel % 2 == 0: raise CourseError(f"The kernel should be odd, so that the window has a middle; this is {kernel}.")
     convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel//2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
@@ -157,7 +149,7 @@ class ResidualBlock(nn.Module):
         stride=1,       # 2 halves the picture
     ):
         super().__init__()
-        _check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride)
+        check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride)
         last = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels)
         nn.init.zeros_(last[1].weight)
         self.change = nn.Sequential(*conv_block(in_channels, out_channels, stride=stride), *last)      # F
@@ -226,13 +218,12 @@ def _check_batch(x, least, training, dtype):
 # %% ../nbs/04_cnn.ipynb #5b47a2bc
 def _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_stride, pool, dropout):
     widths = tuple(widths) if isinstance(widths, (list, tuple)) else (widths,)
-    _check_counts(in_channels=in_channels, classes=classes, blocks=blocks, stem_kernel=stem_kernel, stem_stride=stem_stride)
-    for width in widths or [widths]: _check_counts(widths=width)
+    check_counts(in_channels=in_channels, classes=classes, blocks=blocks, stem_kernel=stem_kernel, stem_stride=stem_stride)
+    for width in widths or [widths]: check_whole("widths", width)
     if stem_kernel % 2 == 0:
         raise CourseError(f"stem_kernel should be odd, so that the window has a middle; this is {stem_kernel}.")
     if pool not in ("avg", "max"): raise CourseError(f"pool is \"avg\" or \"max\"; this is {pool!r}.")
-    if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-        raise CourseError(f"dropout is a share from 0 to below 1; this is {dropout!r}.")
+    check_share("dropout", dropout)
     return widths
 
 # %% ../nbs/04_cnn.ipynb #bee45cd7
@@ -344,9 +335,7 @@ def mixup(
 ):
     "Mixed images [B, C, H, W] and their soft targets [B, classes], for `F.cross_entropy` (mixup, Zhang et al. 2018)"
     _check_floats(images)
-    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 < alpha < math.inf:
-        raise CourseError(f"alpha of mixup is a number above 0, such as 0.2 or 1; this is {alpha!r}. "
-            "Without mixup, do not call it.")
+    check_number("alpha of mixup", alpha)
     _check_labels(labels, len(images), classes)
     beta = torch.distributions.Beta(float(alpha), float(alpha))
     share = beta.sample((len(images), 1)).to(images)                 # λ, one for each image
@@ -357,7 +346,7 @@ def mixup(
 
 # %% ../nbs/04_cnn.ipynb #7d86fef5
 def _check_labels(labels, count, classes):
-    _check_counts(classes=classes)
+    check_counts(classes=classes)
     kind = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
     if not isinstance(labels, torch.Tensor) or list(labels.shape) != [count] or labels.is_floating_point():
         raise CourseError(f"mixup needs one class number for each of the {count} images, as a tensor; this is {kind}.")
@@ -383,12 +372,15 @@ def feature_maps(
     x,       # [B, C, H, W]
 ):
     "What each part of a network makes of the images: {name: maps [B, C, H, W]}, in evaluation mode"
-    _check_model(model)
+    check_model(model)
     with in_mode([model], False), _outputs(dict(model.named_children())) as caught: model(x)
     return {name: maps for name, maps in caught.items() if isinstance(maps, torch.Tensor) and maps.ndim == 4}
 
 # %% ../nbs/04_cnn.ipynb #2fc16f67
-def _check_model(model):
+def check_model(
+    model,   # what should be a network
+):
+    "`CourseError` unless it is a `torch.nn.Module`"
     if not isinstance(model, nn.Module): raise CourseError(f"A network is needed here; this is {type(model).__name__}.")
 
 # %% ../nbs/04_cnn.ipynb #92d22da1
@@ -414,7 +406,7 @@ def grad_cam(
 
 # %% ../nbs/04_cnn.ipynb #3e88549f
 def _part(model, layer):
-    _check_model(model)
+    check_model(model)
     parts = dict(model.named_modules())
     if isinstance(layer, nn.Module) and any(layer is part for part in parts.values()): return layer
     if isinstance(layer, str) and layer in parts: return parts[layer]

@@ -222,19 +222,20 @@ class Batches:
     ):
         self.floats, self.tensors = _as_tensors(data, device, batch_size, drop_last)
         self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
-        self.transform, self.rows, self.epoch, self.start = transform, len(self.tensors[0]), 0, 0
+        self.transform, self.rows, self.epoch, self.start, self.part = transform, len(self.tensors[0]), 0, 0, (0, 1)
 
     def __len__(self): return self.rows//self.batch_size if self.drop_last else math.ceil(self.rows/self.batch_size)
 
-    def set_epoch(self, epoch, start=0):
-        "Let the next iteration be this epoch, from batch number `start` on"
+    def set_epoch(self, epoch, start=0, part=(0, 1)):
+        "Let the next iteration be this epoch, from batch `start` on, and of each batch only part k of n: rows k, k+n, k+2n …"
         self.epoch, self.start = _check_epoch(epoch, start, len(self))
+        self.part = _check_part(self, part)
 
     def __iter__(self):
         order = epoch_order(self.rows, self.seed, self.epoch) if self.shuffle else torch.arange(self.rows)
-        chunks = order.to(self.tensors[0].device).split(self.batch_size)[self.start:len(self)]
-        self.epoch, self.start = self.epoch+1, 0
-        return map(self.take, chunks)
+        chunks, (k, n) = order.to(self.tensors[0].device).split(self.batch_size)[self.start:len(self)], self.part
+        self.epoch, self.start, self.part = self.epoch+1, 0, (0, 1)
+        return (self.take(chunk[k::n]) for chunk in chunks)
 
     def take(self, index):
         "The batch of these rows"
@@ -270,6 +271,15 @@ def _check_epoch(epoch, start, batches):
         raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {batches}; "
             f"these are {epoch!r} and {start!r}.")
     return epoch, start
+
+def _check_part(batches, part):
+    "The part, if every batch can be cut into so many of one size"
+    last = 0 if batches.drop_last else batches.rows % batches.batch_size
+    for rows in (batches.batch_size, last):
+        if rows % part[1]:
+            raise CourseError(f"A batch of {rows} row(s) cannot be cut into {part[1]} equal parts. Choose a batch_size that is "
+                              f"a multiple of {part[1]}, and drop_last=True if the last batch is smaller.")
+    return part
 
 # %% ../nbs/02_data.ipynb #106e54c1
 @dataclass(repr=False)

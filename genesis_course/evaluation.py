@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .cnn import conv_block
 from .data import ImageSet, to_floats
 from .plots import Table
-from .support import CourseError
+from .support import CourseError, check_whole
 from .training import load_weights
 
 # %% ../nbs/10_evaluation.ipynb #2bb077e7
@@ -93,7 +93,8 @@ def read_digits(
     images,   # as for `features`
 ):
     "The digit that the feature network reads in each image, [N] int64"
-    return _judge(str(images.images.device if isinstance(images, ImageSet) else images.device)).head(features(images)).argmax(dim=1)
+    seen = features(images)
+    return _judge(str(seen.device)).head(seen).argmax(dim=1)
 
 # %% ../nbs/10_evaluation.ipynb #a302df5e
 def frechet_gaussians(
@@ -157,6 +158,7 @@ def extrapolated_distance(
 ):
     "FID for infinitely many images: the line in 1/n through the FIDs of draws, read at 0 (after Chong & Forsyth 2020)"
     a, b = _check_pair(a, b, least=lambda d: 4*(d+1))
+    points, splits = check_whole("points", points, 2), check_whole("splits", splits)
     one_set = a.shape == b.shape and torch.equal(a, b)
     most = len(a)//2 if one_set else min(len(a), len(b))
     dice, inverse, values = torch.Generator().manual_seed(seed), [], []
@@ -192,18 +194,11 @@ def kernel_distance(
     "KID (Bińkowski et al. 2018): mean of the squared MMD over random subsets, and its spread over them"
     a, b = _check_pair(a, b, least=2)
     least = min(len(a), len(b))
-    size = max(2, min(1000, least//2)) if size is None else _whole("size", size, 2, least)
+    size = max(2, min(1000, least//2)) if size is None else check_whole("size", size, 2, least)
     dice = torch.Generator().manual_seed(seed)
     def draw(x): return x[torch.randperm(len(x), generator=dice)[:size]]
-    values = torch.tensor([squared_mmd(draw(a), draw(b)) for _ in range(_whole("subsets", subsets, 2))])
+    values = torch.tensor([squared_mmd(draw(a), draw(b)) for _ in range(check_whole("subsets", subsets, 2))])
     return values.mean().item(), values.std().item()
-
-# %% ../nbs/10_evaluation.ipynb #43d39a42
-def _whole(name, value, least, most=math.inf):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= most:
-        upper = "on" if most == math.inf else f"to {most:,}"
-        raise CourseError(f"{name} is a whole number from {least} {upper}; this is {value!r}.")
-    return int(value)
 
 # %% ../nbs/10_evaluation.ipynb #52dd3319
 def _distances(a, b):
@@ -232,8 +227,8 @@ def precision_recall(
     fake,           # [M, D] features
     neighbours=3,   # k: a ball reaches from a point to its k-th nearest neighbour
 ):
-    "Share of fakes within the balls of the real, and of the real within the balls of the fakes (Kynkäänniemi et al. 2019, eq. 2)"
-    neighbours = _whole("neighbours", neighbours, 1)
+    "Share of fakes within the balls of the real, and of the real within the balls of the fakes (Kynkäänniemi et al. 2019)"
+    neighbours = check_whole("neighbours", neighbours, 1)
     real, fake = _check_pair(real, fake, least=neighbours+1)
     return (_share_inside(fake, real, _radii(real, neighbours)),
             _share_inside(real, fake, _radii(fake, neighbours)))
@@ -284,9 +279,9 @@ def report(
     if most < least:
         raise CourseError(f"The floor compares two halves of the real images, and {least-1} features need {least} images on each side: "
             f"at least {2*least} real ones. There are {len(real):,}. Load more.")
-    n = min(most, 2000) if n is None else _whole("n", n, least, most)
+    n = min(most, 2000) if n is None else check_whole("n", n, least, most)
     dice, results = torch.Generator().manual_seed(seed), []
-    for _ in range(_whole("splits", splits, 2)):
+    for _ in range(check_whole("splits", splits, 2)):
         rows, others = (torch.randperm(len(side), generator=dice) for side in (real, fake))
         first, second, made = real[rows[:n]], real[rows[n:2*n]], fake[others[:n]]
         results.append((measures(first, made), measures(first, second)))
@@ -317,7 +312,7 @@ def closeness(
 ):
     "For each row of `a`: distance to the nearest row of `b`, divided by the mean distance to the next ones, [N]; and which row that is"
     a, b = _check_pair(a, b)
-    _whole("neighbours", neighbours, 1, len(b)-1)
+    check_whole("neighbours", neighbours, 1, len(b)-1)
     found = [part.topk(neighbours+1, largest=False) for part in _distances(a, b)]
     values, indices = torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
     return values[:, 0]/values[:, 1:].mean(dim=1).clamp(min=1e-12), indices[:, 0]
@@ -352,9 +347,9 @@ def find_copies(
     shifts=0,       # also try every image moved by up to so many pixels of 28, in both directions
 ):
     "Which generated images lie closer to a training image than new real ones do, all but a share of `alarms`"
-    rank = _rank(alarms, len(held_out))
-    known, shifts = _as_features(train), _whole("shifts", shifts, 0, 4)
+    known, shifts = _as_features(train), check_whole("shifts", shifts, 0, 4)
     usual, _ = _closest_view(held_out, known, shifts)
+    rank = _rank(alarms, len(usual))
     threshold = usual.sort().values[rank-1].item()
     score, index = _closest_view(fake, known, shifts)
     return Copies(score < threshold, score, index, threshold, rank/(len(usual)+1))

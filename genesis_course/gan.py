@@ -6,16 +6,17 @@ Docs: https://genesis-course.github.io/genesis-course/gan.html.md"""
 
 # %% auto #0
 __all__ = ['Ring', 'noise', 'dense', 'discriminator_loss', 'saturating_loss', 'generator_loss', 'check_ranges', 'gan_players',
-           'Generator', 'Discriminator', 'draw']
+           'check_game', 'Generator', 'Discriminator', 'draw']
 
 # %% ../nbs/08_gan.ipynb #a8a0e213
 import math
-import numbers
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError
+from .cnn import check_model
+from .support import CourseError, check_counts, check_number, check_share, check_whole
 from .training import Player, in_mode
+from .vae import check_codes, check_images, images_of
 
 # %% ../nbs/08_gan.ipynb #b0dc3950
 class Ring:
@@ -25,19 +26,22 @@ class Ring:
         radius=2.,   # of the circle
         std=0.2,     # standard deviation of each
     ):
-        angles = _checked(modes, radius, std)*(2*math.pi/modes)
-        self.centres, self.std = radius*torch.stack([angles.cos(), angles.sin()], dim=1), std      # [modes, 2]
+        angles = torch.arange(check_whole("modes", modes))*(2*math.pi/modes)
+        self.std = check_number("std", std)
+        self.centres = check_number("radius", radius)*torch.stack([angles.cos(), angles.sin()], dim=1)      # [modes, 2]
 
     def sample(self,
         count,            # how many points
         generator=None,   # a torch.Generator, for dice of its own
     ):
         "Points [count, 2]"
+        check_whole("count", count)
         chosen = torch.randint(len(self.centres), (count,), generator=generator)
         return self.centres[chosen] + self.std*torch.randn(count, 2, generator=generator)
 
     def log_density(self, points):
         "Logarithm of the density at points [B, 2], [B]"
+        _check_points(points)
         squares = torch.cdist(points, self.centres.to(points))**2
         return (-squares/(2*self.std**2)).logsumexp(dim=1) - math.log(2*math.pi*self.std**2*len(self.centres))
 
@@ -46,30 +50,21 @@ class Ring:
         enough=0.02,    # share of all points that a mode must get to count as covered
     ):
         "Modes covered, and the share of points within three standard deviations of a mode"
-        points = _as_points(points)
+        _check_points(points)
+        points = points.detach().float()
         distance, nearest = torch.cdist(points, self.centres.to(points)).min(dim=1)
         good = distance < 3*self.std
         shares = nearest[good].bincount(minlength=len(self.centres))/len(points)
         return {"modes": int((shares >= enough).sum()), "good": round(good.float().mean().item(), 4)}
 
 # %% ../nbs/08_gan.ipynb #fe89a8ca
-def _checked(modes, radius, std):
-    "The numbers of the modes, [modes]; or a sentence on why there is no such ring"
-    if isinstance(modes, bool) or not isinstance(modes, numbers.Integral) or modes < 1:
-        raise CourseError(f"A ring has 1, 2, 3 … modes; this is {modes!r:.60}.")
-    for name, value in {"radius": radius, "std": std}.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-            raise CourseError(f"The {name} of a ring is a number above 0; this is {value!r:.60}.")
-    return torch.arange(modes)
-
-def _as_points(points):
-    if not isinstance(points, torch.Tensor) or points.ndim != 2 or points.shape[1] != 2 or not len(points):
+def _check_points(points):
+    if not isinstance(points, torch.Tensor) or points.ndim != 2 or points.shape[1] != 2 or not len(points) or not points.is_floating_point():
         what = list(points.shape) if isinstance(points, torch.Tensor) else type(points).__name__
-        raise CourseError(f"Points in the plane are a tensor [B, 2] with at least one row; this is {what}.")
+        raise CourseError(f"Points in the plane are a float tensor [B, 2] with at least one row; this is {what}.")
     if not points.isfinite().all():
         raise CourseError("Some of these points are NaN or infinite: the generator has diverged. "
             "Try a smaller learning rate.")
-    return points.detach().float()
 
 # %% ../nbs/08_gan.ipynb #0f7838b5
 def noise(
@@ -79,9 +74,7 @@ def noise(
     generator=None,   # a torch.Generator, for dice of its own
 ):
     "Codes for a generator, [count, latent_dim], standard normal"
-    for name, value in {"count": count, "latent_dim": latent_dim}.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise CourseError(f"{name} takes whole numbers from 1 on; this is {value!r:.60}.")
+    check_counts(count=count, latent_dim=latent_dim)
     return torch.randn(count, latent_dim, device=device, generator=generator)
 
 # %% ../nbs/08_gan.ipynb #df69448a
@@ -91,9 +84,9 @@ def dense(
     dropout=0.,   # share of hidden units that are silenced in training
 ):
     "Linear layers with leaky ReLU between them, [B, widths[0]] → [B, widths[-1]]"
-    if len(widths) < 2 or not all(isinstance(width, numbers.Integral) and width > 0 for width in widths):
-        raise CourseError(f"dense takes at least two widths, whole numbers from 1 on; these are {widths!r:.60}.")
-    layers = []
+    if len(widths) < 2: raise CourseError(f"dense takes at least two widths, of the input and of the output; these are {widths!r:.60}.")
+    for width in widths: check_whole("Each of the widths of dense", width)
+    layers, dropout = [], check_share("dropout", dropout)
     for before, after in zip(widths[:-2], widths[1:-1]):
         layers += [nn.Linear(before, after), *[nn.BatchNorm1d(after)]*norm, nn.LeakyReLU(0.2)]
         if dropout: layers.append(nn.Dropout(dropout))
@@ -130,6 +123,8 @@ def check_ranges(
         what = real.dtype if isinstance(real, torch.Tensor) else type(real).__name__
         raise CourseError(f"A GAN learns from float images in [-1, 1]; these are {what}. "
             "Batches(image_set) makes them, or to_floats(images).")
+    if not isinstance(fake, torch.Tensor): raise CourseError(f"A generator returns a tensor of images; this one returned {type(fake).__name__}.")
+    if not len(real): raise CourseError("There is not one image in this batch. Is the data set empty?")
     if fake.shape[1:] != real.shape[1:]:
         raise CourseError(f"The generator makes {list(fake.shape[1:])}, but the real ones are {list(real.shape[1:])}. "
             "Build both networks for the size and the channels of the data.")
@@ -164,7 +159,9 @@ def gan_players(
     **settings,      # for both players: schedule, clip, betas and so on; Adam gets betas=(0.5, 0.999) unless told otherwise
 ):
     "The two players of a GAN, [discriminator, generator], for `Trainer`; a batch is real images, alone or first in a tuple"
-    rates, players = _check_game(generator, discriminator, latent_dim, lr), []
+    rates, players = check_game(generator, discriminator, latent_dim, lr), []
+    if not isinstance(losses, (list, tuple)) or len(losses) != 2 or not all(map(callable, losses)):
+        raise CourseError(f"losses is a pair of functions, the discriminator's and the generator's; this is {losses!r:.60}.")
     if optimizer is torch.optim.Adam: settings = {"betas": (0.5, 0.999), **settings}
     judge = _discriminators_turn(players, latent_dim, losses[0], penalty)
     forge = _generators_turn(players, latent_dim, losses[1])
@@ -176,7 +173,7 @@ def gan_players(
 def _discriminators_turn(players, latent_dim, loss, penalty):
     checked = []
     def judge(network, batch):
-        real = _real(batch)
+        real = images_of(batch)
         with torch.no_grad(): fake = players[1].network(noise(len(real), latent_dim, real.device))
         if not checked: checked.append(check_ranges(fake, real))
         real_logits, fake_logits = network(real), network(fake)
@@ -188,17 +185,21 @@ def _discriminators_turn(players, latent_dim, loss, penalty):
 
 def _generators_turn(players, latent_dim, loss):
     def forge(network, batch):
-        real = _real(batch)
+        real = images_of(batch)
         return loss(players[0].network(network(noise(len(real), latent_dim, real.device))))
     return forge
 
 # %% ../nbs/08_gan.ipynb #66e652d5
-def _real(batch): return batch[0] if isinstance(batch, (list, tuple)) else batch
-
-def _check_game(generator, discriminator, latent_dim, lr):
-    "The two learning rates; or a sentence on why these networks cannot play"
+def check_game(
+    generator,       # who makes images
+    discriminator,   # who judges them
+    latent_dim,      # numbers in a code
+    lr,              # learning rate: of both, or a pair (generator's, discriminator's)
+):
+    "The two learning rates, generator's first; `CourseError` when these networks cannot play with each other"
     if generator is discriminator:
         raise CourseError("Generator and discriminator are one and the same module. Each player needs its own.")
+    check_whole("latent_dim", latent_dim)
     theirs = getattr(generator, "latent_dim", latent_dim)
     if theirs != latent_dim:
         raise CourseError(f"latent_dim is {latent_dim!r:.60}, but this generator takes codes of {theirs}. "
@@ -223,11 +224,12 @@ class Generator(nn.Module):
         norm=True,          # batch norm in the hidden layers
     ):
         super().__init__()
+        check_counts(latent_dim=latent_dim, size=size, channels=channels)
         self.latent_dim, self.shape = latent_dim, (channels, size, size)
         self.layers = dense(latent_dim, *_widths(hidden), channels*size*size, norm=norm)
 
     def forward(self, z):
-        _check_noise(z, self.latent_dim)
+        check_codes(z, self.latent_dim, self)
         return self.layers(z).tanh().view(-1, *self.shape)
 
 # %% ../nbs/08_gan.ipynb #c9f03390
@@ -240,31 +242,16 @@ class Discriminator(nn.Module):
         dropout=0.,         # share of hidden units that are silenced in training
     ):
         super().__init__()
+        check_counts(size=size, channels=channels)
         self.shape = (channels, size, size)
         self.layers = dense(channels*size*size, *_widths(hidden), 1, dropout=dropout)
 
     def forward(self, x):
-        _check_images(x, self.shape)
+        check_images(x, self.shape, self)
         return self.layers(x.flatten(1)).squeeze(1)
 
 # %% ../nbs/08_gan.ipynb #afe32246
-def _widths(hidden): return (hidden, hidden) if isinstance(hidden, numbers.Integral) else tuple(hidden)
-
-def _check_noise(z, latent_dim):
-    shape = list(getattr(z, "shape", []))
-    if len(shape) == 2 and shape[1] == latent_dim and z.is_floating_point(): return
-    what = f"{z.dtype} {shape}" if isinstance(z, torch.Tensor) else type(z).__name__
-    images = " That looks like images, and a generator is fed noise." if len(shape) == 4 else ""
-    raise CourseError(f"This generator takes noise of shape [B, {latent_dim}], but this is {what}.{images} "
-        "Use one latent_dim in noise(…) and in the generator.")
-
-def _check_images(x, shape):
-    found = list(getattr(x, "shape", []))
-    if len(found) == 4 and found[1:] == list(shape) and x.is_floating_point(): return
-    what = f"{x.dtype} {found}" if isinstance(x, torch.Tensor) else type(x).__name__
-    codes = " That looks like noise, and a discriminator is fed images." if len(found) == 2 else ""
-    raise CourseError(f"This discriminator takes float images [B, {', '.join(map(str, shape))}], but this is {what}.{codes} "
-        "Build it for the size and the channels of your images.")
+def _widths(hidden): return tuple(hidden) if isinstance(hidden, (list, tuple)) else (hidden, hidden)
 
 # %% ../nbs/08_gan.ipynb #bf3ace25
 @torch.no_grad()
@@ -275,9 +262,10 @@ def draw(
     seed=None,         # the same seed gives the same codes; None: roll the dice
 ):
     "Generated images, made in evaluation mode; the generator is left in the mode in which it was"
-    latent_dim = latent_dim or getattr(generator, "latent_dim", None)
+    check_model(generator)
+    latent_dim = getattr(generator, "latent_dim", None) if latent_dim is None else latent_dim
     if latent_dim is None:
         raise CourseError("This generator does not tell its latent_dim. Pass it: draw(generator, count, latent_dim).")
     device = next(generator.parameters()).device
-    dice = None if seed is None else torch.Generator().manual_seed(seed)
+    dice = None if seed is None else torch.Generator().manual_seed(check_whole("seed", seed, 0))
     with in_mode([generator], False): return generator(noise(count, latent_dim, generator=dice).to(device))

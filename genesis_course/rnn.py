@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .plots import figure
-from .support import CourseError
-from .training import in_mode, _whole
+from .support import CourseError, check_share, check_whole
+from .training import in_mode
 
 # %% ../nbs/05_rnn.ipynb #0382a4e7
 def draw_surprise(
@@ -31,7 +31,7 @@ def draw_surprise(
     "Characters on tiles: the more a model is surprised, the darker; white is 0 bits, the darkest 8 and more"
     if not len(passage) == len(bits) > 0:
         raise CourseError(f"Every character needs its surprise, but there are {len(passage)} characters and {len(bits)} numbers.")
-    rows = math.ceil(len(passage)/_whole("columns", columns))
+    rows = math.ceil(len(passage)/check_whole("columns", columns))
     if ax is None:
         with figure(width=8, height=0.22*rows+0.6, caption=caption) as ax:
             return draw_surprise(passage, bits, columns, title, ax)
@@ -60,7 +60,7 @@ class Cell(nn.Module):
         hidden_size,   # numbers in the state
     ):
         super().__init__()
-        self.input_size, self.hidden_size = _whole("inputs", input_size), _whole("units in a state", hidden_size)
+        self.input_size, self.hidden_size = check_whole("input_size", input_size), check_whole("hidden_size", hidden_size)
         rows, bound = self.gates*hidden_size, hidden_size**-0.5
         shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size),
                   "bias_ih": (rows,), "bias_hh": (rows,)}
@@ -156,10 +156,8 @@ class RecurrentLM(nn.Module):
         super().__init__()
         if not isinstance(cell, str) or cell not in CELLS:
             raise CourseError(f"There is no cell {cell!r}. Choose {', '.join(map(repr, CELLS))}.")
-        if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-            raise CourseError(f"dropout is a share from 0 up to, but not including, 1; this is {dropout!r}.")
-        self.vocab_size, layers = _whole("tokens", vocab_size), _whole("layers", layers)
-        width = _whole("units in a state", width)
+        check_share("dropout", dropout)
+        self.vocab_size, layers, width = check_whole("vocab_size", vocab_size), check_whole("layers", layers), check_whole("width", width)
         self.embedding, self.dropout = nn.Embedding(vocab_size, width), nn.Dropout(dropout)
         self.recurrent = CELLS[cell](width, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.)
         self.head = nn.Linear(width, vocab_size)
@@ -227,7 +225,7 @@ def text_loss(
     "Mean −log p of every character but the first, in nats, in evaluation mode"
     _check_text(text, model)
     device = next(model.parameters()).device
-    pieces = _pieces(text.ids, _whole("characters in a window", context), carry, _whole("rows", rows))
+    pieces = _pieces(text.ids, check_whole("context", context), carry, check_whole("rows", rows))
     with in_mode([model], False):
         losses = [_scored(model, piece.to(device), context) for piece in pieces]
     return torch.cat(losses).double().mean().item()
@@ -318,8 +316,7 @@ def generate(
     generator=None,    # dice of one's own: a `torch.Generator` of the CPU
 ):
     "Tokens [B, T + length]: read what is there, then draw one token at a time and carry the state"
-    if isinstance(length, bool) or not isinstance(length, numbers.Integral) or length < 0:
-        raise CourseError(f"length is how many tokens to add, a whole number from 0 on, but it is {length!r}.")
+    length = check_whole("length (tokens to add)", length, least=0)
     if generator is not None and not isinstance(generator, torch.Generator):
         raise CourseError(f"generator is a torch.Generator, as torch.Generator().manual_seed(1), but it is {generator!r}.")
     check_ids(ids, getattr(model, "vocab_size", math.inf))
@@ -358,7 +355,7 @@ def stream(
 ):
     "A list of batches (inputs, targets), each [B, T]: every row goes on where it stopped in the batch before"
     _check_text(text)
-    length = (len(text)-1)//_whole("rows", rows)//_whole("characters in a window", context)*context
+    length = (len(text)-1)//check_whole("rows", rows)//check_whole("context", context)*context
     if not length:
         raise CourseError(f"A text of {len(text):,} characters has no {rows} pieces with a window of {context} in each. "
                           "Take fewer rows, or a shorter context.")

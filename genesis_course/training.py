@@ -6,9 +6,9 @@ Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 
 # %% auto #0
 __all__ = ['Descent', 'SGD', 'Momentum', 'RMSprop', 'Adam', 'cosine', 'exponential', 'warm_up', 'one_cycle', 'Player', 'move',
-           'Callback', 'Run', 'dice', 'set_dice', 'in_mode', 'Trainer', 'range_test', 'accuracy', 'evaluate',
-           'Validate', 'Live', 'fit', 'EarlyStopping', 'write_state', 'read_state', 'save_checkpoint',
-           'load_checkpoint', 'Checkpoint', 'save_weights', 'load_weights']
+           'each_tensor', 'Callback', 'Run', 'dice', 'set_dice', 'processes', 'in_mode', 'out_of_memory', 'Trainer',
+           'range_test', 'accuracy', 'evaluate', 'Validate', 'Live', 'fit', 'EarlyStopping', 'write_state',
+           'read_state', 'save_checkpoint', 'load_checkpoint', 'Checkpoint', 'save_weights', 'load_weights']
 
 # %% ../nbs/03_training.ipynb #c9381d78
 import collections.abc
@@ -16,9 +16,9 @@ import copy
 import inspect
 import itertools
 import json
+import logging
 import math
-import numbers
-import operator
+import os
 import random
 import signal
 import threading
@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 from .plots import LivePlot
-from .start import default_device
-from .support import CourseError, write_atomically
+from .start import default_device, seed_everything
+from .support import CourseError, check_number, check_whole, write_atomically
 
 # %% ../nbs/03_training.ipynb #e4b80f47
 class Descent(torch.optim.Optimizer):
@@ -123,18 +123,6 @@ def one_cycle(
     "Up and down again (the 1cycle policy of Smith & Topin 2018, with cosine slopes)"
     return cosine(1-t/peak, start) if t < peak else cosine((t-peak)/(1-peak), final)
 
-# %% ../nbs/03_training.ipynb #3f871054
-def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-        quotes = " Take the quotation marks away." if isinstance(value, str) else ""
-        raise CourseError(f"The {name} must be a number above 0, such as 0.001, but it is {value!r}.{quotes}")
-    return float(value)
-
-def _whole(name, value):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
-        raise CourseError(f"The number of {name} must be a whole number, 1 or more, but it is {value!r}.")
-    return operator.index(value)
-
 # %% ../nbs/03_training.ipynb #2b4e41f2
 class Player:
     "A module that lowers its own loss with its own optimiser"
@@ -150,17 +138,17 @@ class Player:
     ):
         _check_module(module, name)
         self.module, self.loss, self.name, self.schedule = module, loss, name, schedule
-        self.clip = None if clip is None else _positive("clip", clip)
-        self.optimizer = optimizer(module.parameters(), lr=_positive("learning rate", lr), **settings)
+        self.clip = None if clip is None else check_number("clip", clip)
+        self.optimizer = optimizer(module.parameters(), lr=check_number("learning rate", lr), **settings)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         _place(self)
 
     def step(self,
-        loss,   # scalar tensor
+        loss,   # scalar tensor, or several that are computed one after another: their gradients add up
     ):
         "One update: forget the old gradients, backward, clip, move"
         self.optimizer.zero_grad(set_to_none=True)
-        self.backward(loss)
+        for part in [loss] if isinstance(loss, torch.Tensor) else loss: self.backward(part)
         if self.clip: self.clip_gradients(self.clip)
         self.stepper.step()
 
@@ -185,6 +173,7 @@ def _place(
     if fabric:
         player.network, player.stepper = fabric.setup(player.module, player.optimizer)
         player.backward = fabric.backward
+        if fabric.world_size > 1: _own_methods(player)
         settings = dict(error_if_nonfinite=False)      # 16-bit precision skips such a step by itself
         player.clip_gradients = lambda longest: fabric.clip_gradients(
             player.network, player.stepper, max_norm=longest, **settings)
@@ -196,9 +185,7 @@ def _set_learning_rate(
 ):
     "Set the learning rate that the player's schedule gives for this moment"
     factor = player.schedule(t)
-    if isinstance(factor, bool) or not isinstance(factor, numbers.Real) or not 0 <= factor < math.inf:
-        raise CourseError(f"The schedule of player {player.name!r} must return a factor of 0 or more, "
-                          f"but at progress {t:.3g} it returned {factor!r}.")
+    check_number(f"The factor that the schedule of player {player.name!r} returns at progress {t:.3g}", factor, open=False)
     for group, lr in zip(player.optimizer.param_groups, player.base_lrs): group["lr"] = lr*factor
 
 # %% ../nbs/03_training.ipynb #4958eebb
@@ -207,10 +194,17 @@ def move(
     device,   # where it is to be
 ):
     "The batch on a device; what is not a tensor stays as it is"
-    if isinstance(batch, torch.Tensor): return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict): return {key: move(value, device) for key, value in batch.items()}
+    return each_tensor(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+def each_tensor(
+    batch,    # a tensor, or tuples, lists and dicts of them
+    change,   # function of a tensor
+):
+    "The batch with every tensor changed; what is not a tensor stays as it is"
+    if isinstance(batch, torch.Tensor): return change(batch)
+    if isinstance(batch, dict): return {key: each_tensor(value, change) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields"):
-        return type(batch)([move(value, device) for value in batch])
+        return type(batch)([each_tensor(value, change) for value in batch])
     return batch
 
 def _has_nan(batch):
@@ -250,6 +244,7 @@ def _not_a_loss(player, result):
 class Callback:
     "Something that listens to training; every event gets the `Trainer`"
     order = 0                            # callbacks with smaller numbers hear first; at the end of fit they hear in reverse
+    alone = False                        # True: of several processes only the first one has it, as for a progress bar
     def before_fit(self, trainer): "Before the first step"
     def after_step(self, trainer): "After every step"
     def after_epoch(self, trainer): "After every epoch"
@@ -261,8 +256,8 @@ class Callback:
 class Run:
     "What a training run knows of itself: players, counters, history"
     def __init__(self, players, callbacks, device):
-        self.players, self.device = players, device
-        self.callbacks = _check_callbacks(callbacks)
+        self.players, self.device, (self.rank, self.ranks) = players, device, processes()
+        self.callbacks = [callback for callback in _check_callbacks(callbacks) if not (callback.alone and self.rank)]
         self.step = self.epoch = self.position = 0              # steps and epochs done, batches done in this epoch
         self.first_step = self.first_epoch = self.total = 0     # where this fit began, and its number of steps (0: unknown)
         self.interrupted, self.resumed, self.stopped = False, False, None
@@ -353,15 +348,25 @@ def _check_callbacks(callbacks):
     return sorted(callbacks, key=lambda callback: callback.order)
 
 def _fabric(device, precision):
+    "The engine for mixed precision and for several processes; None where neither is asked for"
+    ranks = processes()[1]
+    if ranks == 1 and not precision: return None
     from lightning_fabric import Fabric
-    devices = 1 if device.index is None or device.type == "cpu" else [device.index]
-    try: return Fabric(accelerator=device.type, devices=devices, precision=precision)
-    except ValueError as error: raise CourseError(f"This precision cannot be used here: {error}") from error
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)      # it announces what was asked for
+    settings = {"devices": 1 if device.index is None or device.type == "cpu" else [device.index]}
+    if ranks > 1: settings = _several(ranks)
+    try: fabric = Fabric(accelerator=device.type, precision=precision, **settings)
+    except (ValueError, MisconfigurationException) as error:
+        what = f"{ranks} processes cannot learn on {device.type}" if ranks > 1 else "This precision cannot be used"
+        raise CourseError(f"{what} here: {' '.join(str(error).split())}") from error
+    if ranks > 1 and "LT_CLI_USED" not in os.environ: fabric.launch()      # `fabric run` has done it
+    return fabric
 
 # %% ../nbs/03_training.ipynb #077b85db
 def _prepare(run, batches, epochs, resume):
     "Check what `fit` was given, set the counters, and return the epoch to stop before"
-    epochs = _whole("epochs", epochs)
+    epochs = check_whole("epochs", epochs)
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise CourseError(f"There are no batches to learn from in {batches!r:.80}. "
                           "Give a list of batches, Batches or a DataLoader.")
@@ -372,7 +377,9 @@ def _prepare(run, batches, epochs, resume):
     if length is None and any(player.schedule for player in run.players):
         raise CourseError(f"A schedule must know how long training takes, but these batches have no length. {_REUSABLE}")
     run.stopped, run.interrupted, run.resumed, run.batches = None, False, bool(resume), batches
-    if not resume: run.position, run.first_step, run.first_epoch = 0, run.step, run.epoch
+    if not resume:
+        run.position, run.first_step, run.first_epoch = 0, run.step, run.epoch
+        _own_dice(run)
     elif resume is not True: load_checkpoint(run, resume)
     run.total = epochs*length if length else 0
     return run.first_epoch+epochs
@@ -406,21 +413,75 @@ def set_dice(
 # %% ../nbs/03_training.ipynb #0eda5656
 def _remaining(run, batches):
     "The batches of this epoch that are still to come; the first ones may have been used before an interruption"
-    done, now = run.position, dice(run.device)
-    if not done: run.epoch_dice = now
-    if _starts_anywhere(batches):
-        batches.set_epoch(run.epoch, start=done)
+    done, now, takes = run.position, dice(run.device), _settings(batches)
+    if not done: run.epoch_dice = run.first(now)
+    if "start" in takes:
+        batches.set_epoch(run.epoch, start=done, **({"part": (run.rank, run.ranks)} if "part" in takes else {}))
         rest = iter(batches)
     else:
         set_dice(run.epoch_dice, run.device)        # a shuffling DataLoader draws its order from the global dice
         rest = iter(batches)
-        for _ in itertools.islice(rest, done): pass
-        if done: set_dice(now, run.device)
+        rest = itertools.chain([*itertools.islice(rest, done+(run.ranks > 1))][done:], rest)
+        if done or run.rank: set_dice(now, run.device)
+    if run.ranks > 1 and "part" not in takes: rest = (_share(batch, run.rank, run.ranks) for batch in rest)
     for done, batch in enumerate(rest, done+1): yield batch
     if not done: raise CourseError(_NO_BATCH if run.epoch == run.first_epoch else _USED_UP.format(run.epoch+1))
 
-def _starts_anywhere(batches):
-    return hasattr(batches, "set_epoch") and "start" in inspect.signature(batches.set_epoch).parameters
+def _settings(batches):
+    "What the `set_epoch` of these batches can be told"
+    return inspect.signature(batches.set_epoch).parameters if hasattr(batches, "set_epoch") else ()
+
+# %% ../nbs/03_training.ipynb #d2f84068
+def processes():
+    "The number of this process and how many there are, as `torchrun` or `fabric run` has set them; alone: (0, 1)"
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+def _several(ranks):
+    "Fabric's settings for so many processes: gloo connects processors, nccl graphics cards"
+    from lightning_fabric.strategies import DDPStrategy
+    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    keep = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"      # its name since PyTorch 2.13
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+    return {"devices": here, "num_nodes": ranks//here, "strategy": DDPStrategy(**{keep: False})}
+
+def _own_methods(player):
+    "Let a loss call any method of its network, not only the network itself"
+    for name, _ in inspect.getmembers(type(player.module), inspect.isfunction):
+        if not hasattr(torch.nn.Module, name): player.network.mark_forward_method(name)
+    player.learning = [parameter.requires_grad for parameter in player.module.parameters()]
+
+# %% ../nbs/03_training.ipynb #52b0ad91
+def _share(batch, rank, ranks):
+    "The rows of one process"
+    if (rows := _size(batch)) % ranks:
+        raise CourseError(f"A batch of {rows} row(s) cannot be shared equally by {ranks} processes. Choose a batch size that is "
+                          f"a multiple of {ranks}, and drop_last=True if the last batch is smaller.")
+    return each_tensor(batch, lambda tensor: tensor[rank::ranks] if tensor.ndim else tensor)
+
+def _own_dice(run):
+    "Other random numbers in each process than in the first"
+    if run.rank: seed_everything((torch.initial_seed()+run.rank) % 2**32)
+
+# %% ../nbs/03_training.ipynb #659fe083
+def _agree(run):
+    "Whether to end training; when one of several processes wants to, all do, after the same step"
+    if run.ranks == 1: return bool(run.stopped)
+    ours = torch.tensor([bool(run.stopped), run.interrupted], dtype=torch.float32, device=run.device)
+    torch.distributed.all_reduce(ours)             # the sum over all
+    stops, presses = ours.tolist()
+    if presses: run.interrupted = True
+    if stops and not run.stopped: run.stop("another process was stopped")
+    return bool(stops)
+
+@torch.no_grad()
+def _level(run):
+    "Average what is learned without gradients; parameters are equal already, if none has been frozen or thawed on the way"
+    for player in run.players if run.ranks > 1 else []:
+        if player.learning != [parameter.requires_grad for parameter in player.module.parameters()]:
+            raise CourseError(f"Parameters of player {player.name!r} were frozen or thawed during training. With several processes "
+                              "do that before the Trainer is built, and build a new one for each stage.")
+        for buffer in player.module.buffers():
+            if buffer.is_floating_point(): buffer.copy_(run.fabric.all_reduce(buffer.clone()))
 
 # %% ../nbs/03_training.ipynb #0dcf2870
 @contextmanager
@@ -444,8 +505,15 @@ def _polite_interrupt(run):
         signal.signal(signal.SIGINT, usual)
         run.interrupted = True
         run.stop("Ctrl-C")
+    def dismissed(*_): raise CourseError(_left_alone(run))
     signal.signal(signal.SIGINT, first_press)
-    try: yield
+    before = signal.signal(signal.SIGTERM, dismissed) if run.ranks > 1 else None
+    try:
+        yield
+        if before is not None: signal.signal(signal.SIGTERM, before)
+    except BaseException:
+        if before is not None: signal.signal(signal.SIGTERM, signal.SIG_IGN)      # torchrun may end this process before it has said why
+        raise
     finally: signal.signal(signal.SIGINT, usual)
 
 def _how_to_go_on(run, last_epoch):
@@ -455,21 +523,41 @@ def _how_to_go_on(run, last_epoch):
             "model and history are as that step left them. "
             f"Go on with .fit(batches, epochs={last_epoch-run.first_epoch}, resume=True){''.join(files)}.")
 
+# %% ../nbs/03_training.ipynb #979406f3
+def _left_alone(run):
+    kept = [callback.path for callback in run.callbacks if isinstance(callback, Checkpoint)]
+    files = f" What {kept[0]} held before is whole: go on from there." if kept else ""
+    return (f"Process {run.rank} of {run.ranks} ends after step {run.step}, because another one has ended. "
+            f"If that one had time for a message, it says why.{files}")
+
+def out_of_memory(error):
+    "Whether an exception says that memory is used up, in the words of a processor or of a graphics card"
+    words = "out of memory", "can't allocate memory"
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
+
+def _explain(run, error):
+    "A `CourseError` for a failure of the machine; None for anything else"
+    if out_of_memory(error):
+        return CourseError(f"There is not enough memory on {run.device} for step {run.step+1}. Halve the batch size first; then try "
+                           'precision="bf16-mixed", a smaller network, or smaller images (shorter texts).')
+    lost = ("gloo", "NCCL", "Connection closed", "Connection reset")
+    return CourseError(_left_alone(run)) if run.ranks > 1 and any(word in str(error) for word in lost) else None
+
 # %% ../nbs/03_training.ipynb #d8325738
 def _one_epoch(run, batches):
-    "Every batch once, and on every batch every player once"
+    "Every batch once, and on every batch every player once; returns whether to end training"
     for batch in _remaining(run, batches):
         batch = move(batch, run.device)
         for player in run.players:
             if player.schedule: _set_learning_rate(player, (run.step-run.first_step)/run.total)
-            loss, others = _loss_of(player, batch)
-            _note(run, player, batch, loss, others)
-            player.step(loss)
+            run.turn(player, batch)
         run.step, run.position = run.step+1, run.position+1
         run.tell("after_step")
-        if run.stopped: return
+        if _agree(run): return True
     run.epoch, run.position = run.epoch+1, 0
+    _level(run)
     run.tell("after_epoch")
+    return _agree(run)
 
 # %% ../nbs/03_training.ipynb #de95cfd5
 class Trainer(Run):
@@ -480,8 +568,10 @@ class Trainer(Run):
         device=None,      # where to compute; None: the fastest there is
         precision=None,   # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
     ):
-        super().__init__(_check_players(players), callbacks, torch.empty(0, device=device or default_device()).device)
-        self.fabric = _fabric(self.device, precision) if precision else None
+        players, device = _check_players(players), torch.device(device or default_device())
+        self.fabric = _fabric(device, precision)
+        several = processes()[1] > 1
+        super().__init__(players, callbacks, self.fabric.device if several else torch.empty(0, device=device).device)
         for player in self.players: _place(player, self.device, self.fabric)
 
     def fit(self,
@@ -491,13 +581,40 @@ class Trainer(Run):
     ):
         "Train; returns the trainer. Ctrl-C ends it cleanly, after the step it is in"
         last_epoch = _prepare(self, batches, epochs, resume)
-        with in_mode([player.module for player in self.players], True), _polite_interrupt(self):
-            self.tell("before_fit")
-            while self.epoch < last_epoch and not self.stopped: _one_epoch(self, batches)
-            _settle(self)
-            self.tell("after_fit")
-        if self.interrupted: print(_how_to_go_on(self, last_epoch))
+        started = self.step
+        try:
+            with in_mode([player.module for player in self.players], True), _polite_interrupt(self):
+                self.tell("before_fit")
+                ended = _agree(self)
+                while self.epoch < last_epoch and not ended: ended = _one_epoch(self, batches)
+                _settle(self)
+                self.tell("after_fit")
+        except (RuntimeError, MemoryError) as error:
+            if told := _explain(self, error): raise told from error
+            raise
+        if self.interrupted and not self.rank: self.part(last_epoch)
+        elif resume and self.step == started and not self.rank: print(f"Nothing left to train: {self.stopped or f'all {epochs} epochs are done'}.")
         return self
+
+    def turn(self, player, batch):
+        "One player's update on a batch"
+        loss, others = _loss_of(player, batch)
+        _note(self, player, batch, loss, others)
+        player.step(loss)
+
+    def part(self, last_epoch):
+        "What to say after Ctrl-C"
+        print(_how_to_go_on(self, last_epoch))
+
+    def first(self, value):
+        "A value as the first of several processes has it"
+        return self.fabric.broadcast(value) if self.ranks > 1 else value
+
+    def gather(self, value):
+        "The values of all processes, in a list"
+        values = [value]*self.ranks
+        if self.ranks > 1: torch.distributed.all_gather_object(values, value)
+        return values
 
 # %% ../nbs/03_training.ipynb #d6a7c9bc
 def _endless(batches):
@@ -570,19 +687,19 @@ class Validate(Callback):
         batches,        # data that training does not see
         measure=None,   # function of (module, batch), for the first player's module; None: every player's loss
         every=1,        # epochs from one measurement to the next
-    ): self.batches, self.measure, self.every = batches, measure, _whole("epochs between two validations", every)
+    ): self.batches, self.measure, self.every = batches, measure, check_whole("epochs between two validations", every)
 
     def after_epoch(self, trainer):
         if (trainer.epoch-trainer.first_epoch) % self.every: return
         with in_mode([player.module for player in trainer.players], False):
             for player in trainer.players[:1] if self.measure else trainer.players:
-                means = evaluate(player.network, self.batches, self.measure or player.loss)
+                means = trainer.first(evaluate(player.network, self.batches, self.measure or player.loss))
                 for name, value in means.items(): trainer.log("valid "+_curve(trainer, player, name), value)
 
 # %% ../nbs/03_training.ipynb #40a651ab
 class Live(Callback):
     "The losses as curves that grow while training runs; one line of text where no picture can be shown"
-    order = 10
+    order, alone = 10, True
     def __init__(self,
         names=None,     # of the curves; None: every one whose name ends with "loss"
         every=None,     # steps in a point of the curve (their mean); None: a hundredth of training
@@ -656,10 +773,10 @@ class EarlyStopping(Callback):
         name="valid loss",    # of the curve
         largest=False,        # whether large values are good, as for an accuracy
     ):
-        self.patience, self.name, self.largest = _whole("measurements to wait", patience), name, largest
+        self.patience, self.name, self.largest = check_whole("patience (measurements to wait)", patience), name, largest
         self.forget()
     def forget(self): self.best, self.best_step, self.seen, self.waited, self.weights = None, 0, 0, 0, None
-    def before_fit(self, trainer): None if trainer.resumed else self.forget()
+    def before_fit(self, trainer): self.judge(trainer) if trainer.resumed else self.forget()      # a run that it had ended has still ended
     def state_dict(self): return {name: getattr(self, name) for name in ("best", "best_step", "seen", "waited", "weights")}
     def load_state_dict(self, state): vars(self).update(state)
 
@@ -673,6 +790,9 @@ class EarlyStopping(Callback):
         if self.best is None or (value > self.best if self.largest else value < self.best):
             self.best, self.best_step, self.waited = value, step, 0
             self.weights = [copy.deepcopy(player.module.state_dict()) for player in trainer.players]
+        self.judge(trainer)
+
+    def judge(self, trainer):
         if self.waited >= self.patience: trainer.stop(f"{self.name} has not improved since step {self.best_step}")
 
     def after_fit(self, trainer):
@@ -750,9 +870,11 @@ def save_checkpoint(
                              "optimizer": type(player.optimizer).__name__,
                              "state": player.optimizer.state_dict()["state"]} for player in run.players}
     callbacks = {type(callback).__name__: callback.state_dict() for callback in run.callbacks}
+    rolled = run.gather(dice(run.device))
+    if run.rank: return Path(path)                 # the first of several processes writes
     state = {"players": players, "callbacks": callbacks, "history": run.history,
              **{name: getattr(run, name) for name in _COUNTERS},
-             "stopped": None if run.interrupted else run.stopped, "dice": dice(run.device), "epoch_dice": run.epoch_dice,
+             "dice": rolled, "epoch_dice": run.epoch_dice,
              "scaler": run.fabric.strategy.precision.state_dict() if run.fabric else {}}
     return write_state(path, state)
 
@@ -772,9 +894,10 @@ def load_checkpoint(
     for callback in run.callbacks:
         if saved := state["callbacks"].get(type(callback).__name__): callback.load_state_dict(saved)
     if run.fabric and state["scaler"]: run.fabric.strategy.precision.load_state_dict(state["scaler"])
-    for name in (*_COUNTERS, "stopped", "epoch_dice"): setattr(run, name, state[name])
+    for name in (*_COUNTERS, "epoch_dice"): setattr(run, name, state[name])
     run.curves, run.pending = state["history"], []
-    set_dice(state["dice"], run.device)
+    if run.rank < len(state["dice"]): set_dice(state["dice"][run.rank], run.device)
+    else: _own_dice(run)
 
 # %% ../nbs/03_training.ipynb #16a2926f
 def _misfit(run, state):
@@ -802,7 +925,7 @@ class Checkpoint(Callback):
     def __init__(self,
         path,         # of the file; it is always whole, also after a power cut
         every=None,   # steps from one to the next; None: only after epochs
-    ): self.path, self.every, self.saved = str(path), every and _whole("steps between two checkpoints", every), None
+    ): self.path, self.every, self.saved = str(path), every and check_whole("every (steps between two checkpoints)", every), None
 
     def after_step(self, trainer):
         if self.every and trainer.step % self.every == 0: self.keep(trainer)

@@ -6,17 +6,16 @@ Docs: https://genesis-course.github.io/genesis-course/vae.html.md"""
 
 # %% auto #0
 __all__ = ['dense_networks', 'to_images', 'to_probabilities', 'bernoulli_log_likelihood', 'binarise', 'kl_per_dimension',
-           'kl_divergence', 'reparameterise', 'VAE', 'vae_loss', 'draw', 'negative_bound', 'importance_weighted_bound',
-           'log_normal', 'ConvVAE', 'active_units', 'interpolate']
+           'kl_divergence', 'reparameterise', 'VAE', 'check_images', 'check_codes', 'images_of', 'vae_loss', 'draw',
+           'negative_bound', 'importance_weighted_bound', 'log_normal', 'ConvVAE', 'active_units', 'interpolate']
 
 # %% ../nbs/07_vae.ipynb #677ff9ee
 import math
-import numbers
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError
-from .cnn import conv_size
+from .support import CourseError, check_counts, check_number, check_whole
+from .cnn import check_model, conv_size
 from .training import in_mode
 
 # %% ../nbs/07_vae.ipynb #0dc67f0c
@@ -28,7 +27,7 @@ def dense_networks(
     channels=1,   # of the images
 ):
     "Encoder [B, C, size, size] → [B, codes] and decoder [B, latent_dim] → logits [B, C, size, size]"
-    widths = _check_sizes(hidden, size=size, latent_dim=latent_dim, channels=channels)
+    widths = _check_sizes(hidden, size=size, latent_dim=latent_dim, codes=codes, channels=channels)
     def layers(sides):
         pairs = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sides, sides[1:])]
         return [layer for pair in pairs for layer in pair][:-1]
@@ -40,9 +39,8 @@ def dense_networks(
 # %% ../nbs/07_vae.ipynb #e6f5efa0
 def _check_sizes(widths, **others):
     widths = list(widths) if isinstance(widths, (list, tuple)) else [widths]
-    for name, value in [*others.items(), *(("a width", width) for width in widths)]:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise CourseError(f"{name} is a whole number from 1 on; this is {value!r}.")
+    check_counts(**others)
+    for width in widths: check_whole("The width of a layer", width)
     return widths
 
 # %% ../nbs/07_vae.ipynb #ffc5ee90
@@ -62,10 +60,13 @@ def to_probabilities(
     return (images+1)/2
 
 # %% ../nbs/07_vae.ipynb #27bd354a
+def _named(x):
+    "Shape of a tensor ([] for anything else), and what a message calls it"
+    if isinstance(x, torch.Tensor): return list(x.shape), f"{x.dtype} {list(x.shape)}"
+    return [], type(x).__name__
+
 def _check_range(values, low, high, rule, remedy):
-    if not isinstance(values, torch.Tensor) or not values.is_floating_point():
-        what = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
-        raise CourseError(f"{rule}; this is {what}. {remedy}")
+    if not isinstance(values, torch.Tensor) or not values.is_floating_point(): raise CourseError(f"{rule}; this is {_named(values)[1]}. {remedy}")
     if not values.numel(): raise CourseError("There is not one image in this batch.")
     least, most = (end.item() for end in values.detach().aminmax())
     if math.isnan(least):
@@ -81,8 +82,8 @@ def bernoulli_log_likelihood(
     "log p(x|z) in nats, summed over the pixels, [B] (Kingma & Welling 2014, appendix C.1)"
     _check_range(x, 0, 1, "A Bernoulli likelihood takes pixels in [0, 1]",
                  "Images in [-1, 1] become such with to_probabilities(images).")
-    if logits.shape != x.shape:
-        raise CourseError(f"Logits and pixels need one shape, but they are {list(logits.shape)} and {list(x.shape)}.")
+    if _named(logits)[0] != list(x.shape) or not logits.is_floating_point():
+        raise CourseError(f"Logits are floats of the pixels' shape {list(x.shape)}, but these are {_named(logits)[1]}.")
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
 
 # %% ../nbs/07_vae.ipynb #763b9379
@@ -113,10 +114,9 @@ def kl_divergence(
 
 # %% ../nbs/07_vae.ipynb #cf59d6d0
 def _check_pair(mean, log_variance):
-    shapes = [list(one.shape) if isinstance(one, torch.Tensor) else type(one).__name__ for one in (mean, log_variance)]
-    if isinstance(shapes[0], str) or shapes[0] != shapes[1] or len(shapes[0]) != 2:
-        raise CourseError(f"Mean and log-variance are two tensors of one shape [B, latent_dim]; "
-                          f"these are {shapes[0]} and {shapes[1]}.")
+    (shape, one), (other_shape, other) = _named(mean), _named(log_variance)
+    if len(shape) != 2 or shape != other_shape or not mean.is_floating_point():
+        raise CourseError(f"Mean and log-variance are two float tensors of one shape [B, latent_dim]; these are {one} and {other}.")
 
 # %% ../nbs/07_vae.ipynb #173b673c
 def reparameterise(
@@ -139,17 +139,18 @@ class VAE(nn.Module):
         channels=1,   # of the images
     ):
         super().__init__()
+        check_counts(latent_dim=latent_dim)
         self.size, self.latent_dim, self.channels = size, latent_dim, channels
         self.encoder, self.decoder = dense_networks(size, 2*latent_dim, latent_dim, hidden, channels)
 
     def encode(self, x):
         "Mean and log-variance of q(z|x), each [B, latent_dim]"
-        _check_images(x, self.channels, self.size)
+        check_images(x, [self.channels, self.size, self.size], self)
         return self.encoder(x).chunk(2, dim=1)
 
     def decode(self, z):
         "Logits of the pixels, [B, C, size, size]"
-        _check_codes(z, self.latent_dim)
+        check_codes(z, self.latent_dim, self)
         return self.decoder(z)
 
     def forward(self, x):
@@ -158,19 +159,43 @@ class VAE(nn.Module):
         return self.decode(reparameterise(mean, log_variance)), mean, log_variance
 
 # %% ../nbs/07_vae.ipynb #446b4509
-def _check_images(x, channels, size):
-    shape = list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-    if shape[1:] != [channels, size, size]:
-        raise CourseError(f"This model was built for images [B, {channels}, {size}, {size}], but these are {shape}. "
-                          "Build it for yours, or load them with size=….")
-    if not x.is_floating_point():
-        raise CourseError(f"Images go into a model as floats in [-1, 1], but these are {x.dtype}. Use to_floats(images).")
+def check_images(
+    x,         # what a network is fed
+    shape,     # of one image, [C, H, W]
+    network,   # the network, which gives its name and its dtype
+):
+    "`CourseError` unless x are float images [B, C, H, W] of this shape"
+    double = next(network.parameters()).dtype == torch.float64
+    given, what = _named(x)
+    if given[1:] == list(shape) and x.is_floating_point() and (x.dtype == torch.float64) == double: return
+    if given[1:] == list(shape): advice = "Use images.float()." if x.is_floating_point() else "Use to_floats(images)."
+    elif len(given) == 2: advice = "That looks like noise; pass images."
+    else: advice = "Build it for the size and the channels of your images, or load them with size=…."
+    raise CourseError(f"This {type(network).__name__} takes float images [B, {', '.join(map(str, shape))}], but this is {what}. {advice}")
 
-def _check_codes(z, latent_dim):
-    shape = list(z.shape) if isinstance(z, torch.Tensor) else type(z).__name__
-    if isinstance(shape, str) or len(shape) != 2 or shape[1] != latent_dim:
-        raise CourseError(f"This decoder takes codes [B, {latent_dim}], but these are {shape}. "
-                          f"They come from its own encoder, or from torch.randn(B, {latent_dim}).")
+# %% ../nbs/07_vae.ipynb #5ad0e1f2
+def check_codes(
+    z,            # what a decoder or generator is fed
+    latent_dim,   # numbers in a code
+    network,      # the network, which gives its name and its dtype
+):
+    "`CourseError` unless z are float codes [B, latent_dim]"
+    double = next(network.parameters()).dtype == torch.float64
+    given, what = _named(z)
+    if given[1:] == [latent_dim] and z.is_floating_point() and (z.dtype == torch.float64) == double: return
+    images = " That looks like images." if len(given) == 4 else ""
+    raise CourseError(f"This {type(network).__name__} takes float codes [B, {latent_dim}], but this is {what}.{images} "
+                      f"Use one latent_dim everywhere; random codes are torch.randn(B, {latent_dim}).")
+
+# %% ../nbs/07_vae.ipynb #7be10c44
+def images_of(
+    batch,   # images, alone or first in a tuple or list
+):
+    "The images of a batch, [B, …]; `CourseError` when there are none"
+    images = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+    if isinstance(images, torch.Tensor) and images.ndim and len(images): return images
+    if isinstance(images, torch.Tensor) and images.ndim: raise CourseError("There is not one image in this batch. Is the data set empty?")
+    raise CourseError(f"A batch is images, a tensor [B, …], or begins with them; this one begins with {type(images).__name__}. Batches(image_set) gives such batches.")
 
 # %% ../nbs/07_vae.ipynb #f650a77c
 def vae_loss(
@@ -180,10 +205,9 @@ def vae_loss(
     free_bits=0.,  # nats that each latent number may tell without paying (Kingma et al. 2016)
 ):
     "The negative bound on log p(x) in nats, mean over the batch, with its two terms; for `Player`"
-    for name, value in dict(beta=beta, free_bits=free_bits).items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
-            raise CourseError(f"{name} is a number of 0 or more; this is {value!r}.")
-    images = batch[0] if isinstance(batch, (list, tuple)) else batch
+    for name, value in dict(beta=beta, free_bits=free_bits).items(): check_number(name, value, open=False)
+    check_model(module)
+    images = images_of(batch)
     x = to_probabilities(images)
     logits, mean, log_variance = module(images)
     reconstruction = -bernoulli_log_likelihood(logits, x).mean()
@@ -199,6 +223,8 @@ def draw(
     generator=None,   # of the random numbers
 ):
     "Images decoded from draws of the prior, [count, C, H, W] in [-1, 1]"
+    check_model(model)
+    check_whole("count", count)
     device = next(model.parameters()).device
     with in_mode([model], False):
         return to_images(model.decode(torch.randn(count, model.latent_dim, generator=generator, device=device)))
@@ -222,10 +248,9 @@ def importance_weighted_bound(
     batch_size=500,   # codes decoded at once
 ):
     "A lower bound on log p(x) of each image from K draws, in nats [N] (Burda et al. 2016)"
-    for name, value in dict(samples=samples, batch_size=batch_size).items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise CourseError(f"{name} is a whole number from 1 on; this is {value!r}.")
-    if not len(images): raise CourseError("There is not one image here to measure.")
+    check_counts(samples=samples, batch_size=batch_size)
+    check_model(model)
+    _check_many(images, 1)
     with in_mode([model], False):
         parts = [_log_weights(model, part, samples, generator) for part in images.split(max(1, batch_size//samples))]
     return torch.cat([weights.logsumexp(dim=1) for weights in parts]) - math.log(samples)
@@ -239,6 +264,10 @@ def log_normal(
     "log density of codes under independent normal distributions, in nats [B]"
     log_variance = torch.as_tensor(log_variance, dtype=z.dtype, device=z.device)
     return -((z-mean).square()/log_variance.exp() + log_variance + math.log(2*math.pi)).sum(dim=1)/2
+
+def _check_many(images, least):
+    shape, what = _named(images)
+    if not shape or shape[0] < least: raise CourseError(f"At least {least} image{'s'*(least > 1)} [N, C, H, W] {'are' if least > 1 else 'is'} needed here; this is {what}.")
 
 def _log_weights(model, images, samples, generator):
     "log p(x, z)/q(z|x) of draws from q, [B, K]"
@@ -258,7 +287,7 @@ class ConvVAE(VAE):
         channels=1,   # of the images
     ):
         nn.Module.__init__(self)
-        _check_sizes(width, size=size, latent_dim=latent_dim, channels=channels)
+        check_counts(size=size, latent_dim=latent_dim, width=width, channels=channels)
         if size < 4: raise CourseError(f"Pictures of {size} pixels cannot be halved twice; ConvVAE needs 4 a side.")
         self.size, self.latent_dim, self.channels = size, latent_dim, channels
         outer, inner = (dict(kernel_size=3+(side+1) % 2, stride=2, padding=1) for side in (size, (size+1)//2))
@@ -279,7 +308,8 @@ def active_units(
     threshold=0.01,   # variance of its mean over the images from which a unit counts
 ):
     "Which latent numbers depend on the image, [latent_dim] bool (Burda et al. 2016)"
-    if len(images) < 2: raise CourseError("Whether a unit is active shows over many images; give at least 2.")
+    check_model(model)
+    _check_many(images, 2)
     with in_mode([model], False): means = torch.cat([model.encode(part)[0] for part in images.split(500)])
     return means.var(dim=0) > threshold
 
@@ -290,9 +320,8 @@ def interpolate(
     steps,   # how many codes, from 2 on
 ):
     "Codes on the straight line from a to b, both included, [steps, …]"
-    if a.shape != b.shape:
-        raise CourseError(f"Both codes need one shape, but they are {list(a.shape)} and {list(b.shape)}.")
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 2:
-        raise CourseError(f"steps counts both ends, so it is a whole number from 2 on; this is {steps!r}.")
+    (shape, one), (other_shape, other) = _named(a), _named(b)
+    if not shape or shape != other_shape: raise CourseError(f"Both codes need one shape, but they are {one} and {other}.")
+    check_whole("steps (both ends count)", steps, least=2)
     share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).view(-1, *[1]*a.ndim)
     return (1-share)*a + share*b

@@ -342,7 +342,7 @@ def test_masks_that_do_not_fit():
 def test_sizes_that_do_not_fit():
     said(lambda: Transformer(VOCAB, width=30, heads=4), "30 numbers", "4 heads")
     said(lambda: Transformer(VOCAB, width=12, heads=4), "even size", "12/4 = 3")
-    said(lambda: Transformer(0), "tokens")
+    said(lambda: Transformer(0), "vocab_size")
     said(lambda: Transformer(VOCAB, layers=0), "layers")
     said(lambda: Transformer(VOCAB, context=0), "context")
     said(lambda: Transformer(VOCAB, context=2.5), "context")

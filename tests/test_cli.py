@@ -92,7 +92,7 @@ def test_wheel_carries_the_chapters(packages):
     wheel, = packages.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert NAMES <= {Path(name).name for name in names if name.startswith("genesis_course/notebooks/")}
-    assert {"genesis_course/training.py", "genesis_course/exercises/start.py", "genesis_course/notebooks/images/cloud.png"} <= set(names)
+    assert {"genesis_course/training.py", "genesis_course/exercises/start.py", "genesis_course/notebooks/images/genesis.png"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "nbs/"))]
 
 

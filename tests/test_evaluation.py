@@ -235,8 +235,12 @@ def test_a_fresh_set_is_not_accused_of_itself(digits):
     (lambda: precision_recall(normal(9, 8), normal(9, 8), neighbours=0), ["neighbours", "1 on"]),
     (lambda: nearest(normal(3, 8), normal(0, 8)), ["second set has 0"]),
     (lambda: report(normal(100, 64), normal(100, 64)), ["at least 130 real", "There are 100"]),
-    (lambda: report(normal(200, 64), normal(200, 64), n=101), ["n is", "65 to 100"]),
+    (lambda: report(normal(200, 64), normal(200, 64), n=101), ["n: a whole number", "65 to 100"]),
     (lambda: extrapolated_distance(normal(100, 64), normal(900, 64)), ["at least 260"]),
+    (lambda: extrapolated_distance(normal(300, 8), normal(300, 8), points=1), ["points", "2 on"]),
+    (lambda: extrapolated_distance(normal(300, 8), normal(300, 8), splits=0), ["splits", "1 on"]),
+    (lambda: read_digits(None), ["NoneType", "[N, 1, H, W]"]),
+    (lambda: report(normal(200, 64), normal(200, 64), splits=normal(3)), ["splits"]),
 ])
 def test_bad_input_gets_a_sentence(function, fragments): said(function, *fragments)
 
@@ -249,6 +253,7 @@ def test_copies_need_enough_held_out_images(digits):
     train, held_out = digits
     said(lambda: find_copies(train, train, held_out[:50]), "99 held-out", "50")
     said(lambda: find_copies(train, train, held_out, alarms=0), "between 0 and 1")
+    said(lambda: find_copies(train, train, None), "NoneType")
     said(lambda: find_copies(train, train, held_out, shifts=9), "shifts", "0 to 4")
     said(lambda: closeness(normal(5, 3), normal(4, 3)), "neighbours", "1 to 3")
 

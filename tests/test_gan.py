@@ -238,7 +238,7 @@ def test_players_that_cannot_play():
     said(lambda: gan_players(None, discriminator, 4), "generator")
 
 @pytest.mark.parametrize("count, latent_dim", [(0, 4), (3, 0), (2.5, 4), ("3", 4), (True, 4), (3, None)])
-def test_noise_wants_whole_numbers(count, latent_dim): said(lambda: noise(count, latent_dim), "whole numbers")
+def test_noise_wants_whole_numbers(count, latent_dim): said(lambda: noise(count, latent_dim), "whole number from 1 on")
 
 def test_draw_asks_for_a_latent_size():
     said(lambda: draw(dense(2, 4, 2), 3), "latent_dim")
@@ -256,3 +256,21 @@ def test_rings_and_points_that_are_none():
     said(lambda: Ring().coverage(torch.zeros(3, 3)), "[3, 3]")
     said(lambda: Ring().coverage(torch.zeros(0, 2)), "at least one")
     said(lambda: Ring().coverage("points"), "str")
+
+def test_what_else_can_be_wrong_gets_a_sentence():
+    generator, discriminator = small_pair()
+    said(lambda: Ring().sample(-1), "count")
+    said(lambda: Ring().log_density(torch.zeros(3, 2, dtype=torch.int64)), "float tensor [B, 2]")
+    said(lambda: Generator(4, "8"), "size", "quotation marks")
+    said(lambda: Generator(4, 8, None), "widths of dense", "None")
+    said(lambda: Discriminator(8, dropout=1.5), "dropout", "1.5")
+    said(lambda: gan_players(generator, discriminator, 4, losses=generator_loss), "pair of functions")
+    said(lambda: gan_players(generator, discriminator, "4"), "latent_dim", "'4'")
+    said(lambda: draw(generator, 3, seed="a"), "seed")
+    said(lambda: draw("generator", 3), "network")
+    said(lambda: check_ranges([1, 2], REAL), "returned list")
+    said(lambda: generator(noise(3, 4).double()), "float64", "[B, 4]")
+
+@pytest.mark.parametrize("batch, fragment", [(None, "NoneType"), ("digits", "str"), ([1, 2], "int"), (torch.tensor(1.), "Tensor"), (torch.zeros(0, 1, 8, 8), "not one image")])
+def test_a_batch_without_images_ends_training_with_a_sentence(batch, fragment):
+    said(lambda: Trainer(gan_players(*small_pair(), 4), device="cpu").fit([batch]), fragment)

@@ -189,3 +189,19 @@ def test_every_public_function_says_what_it_does():
 def test_the_index_lists_every_chapter():
     text = (NBS/"index.ipynb").read_text(encoding="utf-8")
     assert not [path.name for path in CHAPTERS if f"({path.name})" not in text]
+
+
+HARD_WIRED = re.compile(r"""\.cuda\(|\.to\(\s*["'](?:cuda|cpu|mps)|device\s*=\s*["'](?:cuda|cpu|mps)|torch\.device\(\s*["'](?:cuda|mps)""")
+
+
+def test_no_device_is_hard_wired():
+    "A chapter and the library run where `default_device` says, on a processor or a graphics card, without an edit; only it names them"
+    found = []
+    for path in CHAPTERS:
+        for number, cell in enumerate(cells(path, "code")):
+            if "def default_device" not in source(cell): found += [f"{path.name}, code cell {number}: {line.strip()}" for line in source(cell).splitlines() if HARD_WIRED.search(line)]
+    for path in sorted((ROOT/"genesis_course").glob("*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found += [f"{path.name}: {line.strip()}" for line in lines if HARD_WIRED.search(line) and path.name != "start.py"]
+    assert not found, "\n".join(found)
+    assert all(HARD_WIRED.search(line) for line in ("x.cuda()", 'Trainer(p, device="cpu")', "x.to('cuda:0')", 'torch.device("cuda")')) and not HARD_WIRED.search("x.to(device)")

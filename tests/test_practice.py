@@ -43,6 +43,12 @@ def test_an_endless_answer_gives_the_notebook_back(stubborn):
     assert isinstance(error, TimeoutError) and time.perf_counter()-started < 2
 
 
+def test_an_import_is_not_cut_off(tmp_path, monkeypatch):
+    (tmp_path/"slow_to_load.py").write_text("import time\nfor _ in range(20): time.sleep(0.05)\nvalue = 7\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run_limited(lambda: __import__("slow_to_load").value, 0.2) == (7, None)
+
+
 def test_judge_or_observe_that_stumbles_is_no_traceback_for_the_learner():
     stumbling = Exercise("x.1", "t", solution=lambda: 1., observe=lambda answer: {"value": answer()}, judge=lambda seen: f"{seen['value']:.0f} is not one" if seen["value"] != 1 else None)
     assert grade(stumbling, lambda: 2.).message == "2 is not one"

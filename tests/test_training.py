@@ -294,6 +294,31 @@ def test_kill_during_a_write_leaves_a_whole_checkpoint(tmp_path):
         state = read_state(path)
         assert (state["weights"] == state["step"]).all()
 
+def test_a_run_that_a_callback_ended_goes_on_when_more_is_asked_for(tmp_path):
+    class Enough(Callback):
+        def after_step(self, trainer): trainer.stop("enough") if trainer.step == 4 else None
+    def run(callbacks, epochs, resume=None): return Trainer(player(), callbacks, device="cpu").fit(batches(3), epochs, resume)
+    ended = run([Enough(), Checkpoint(tmp_path/"run", every=1)], 2)
+    assert ended.step == 4 and ended.stopped == "enough"
+    assert run([], 5, tmp_path/"run").step == 15
+
+def test_a_run_that_early_stopping_ended_says_so_again_and_goes_on_with_more_patience(tmp_path, capsys):
+    class Worse(Callback):
+        def after_epoch(self, trainer): trainer.log("valid loss", trainer.epoch)
+    def run(patience, resume=None):
+        stopping = EarlyStopping(patience)
+        stopping.order = 1
+        return Trainer(player(), [Worse(), stopping, Checkpoint(tmp_path/"run")], device="cpu").fit(batches(2), 9, resume)
+    ended = run(2)
+    again = run(2, tmp_path/"run")
+    assert ended.step == again.step == 6 and "not improved since step 2" in again.stopped and same(ended.players[0].module, again.players[0].module)
+    assert "Nothing left to train: valid loss has not improved" in capsys.readouterr().out
+    assert run(4, tmp_path/"run").step == 10
+
+def test_a_finished_run_says_that_nothing_is_left(tmp_path, capsys):
+    for resume in (None, tmp_path/"run"): Trainer(player(), Checkpoint(tmp_path/"run"), device="cpu").fit(batches(2), 3, resume)
+    assert "all 3 epochs are done" in capsys.readouterr().out
+
 def test_a_checkpoint_is_resumed_with_the_settings_of_the_code(tmp_path):
     first = Trainer(player(lr=0.5, optimizer=torch.optim.SGD), Checkpoint(tmp_path/"run"), device="cpu").fit(batches(2))
     second = Trainer(player(lr=0.1, optimizer=torch.optim.SGD), device="cpu").fit(batches(2), epochs=2, resume=tmp_path/"run")

@@ -16,6 +16,7 @@ from genesis_course.attention import Muon, Transformer
 from genesis_course.cnn import Augment, ResNet
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
+from genesis_course.genesis import GenesisParticle, genesis_players, pretraining_player
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
 from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, draw_as, now_and_then, r1_penalty
 from genesis_course.training import Player, Trainer, accuracy, cosine, evaluate, fit, one_cycle, save_weights, warm_up
@@ -100,8 +101,25 @@ def letter_reader(count=40_000, epochs=5, batch=64, lr=4e-3, weight_decay=0.02):
                    "runs": json.loads(measured.read_text())["runs"] if measured.exists() else []}
 
 
+def genesis_particle(epochs=8):
+    "The generator of chapter 15 on MNIST: redrawing for an epoch, then the game; what benchmarks/genesis.py measured travels with it"
+    settings = dict(size=28)
+    generator, digits = GenesisParticle(**settings), load_images("mnist")
+    batches = Batches(digits, batch_size=64, drop_last=True)
+    Trainer(pretraining_player(generator, schedule=warm_up(cosine)), device="cpu").fit(batches)
+    players = genesis_players(generator, ConvDiscriminator(28, 32, classes=10), lr=(1.5e-3, 2e-3), schedule=warm_up(cosine))
+    average = EMA(players[1], 0.999)
+    trainer = Trainer(players, average, device="cpu").fit(batches, epochs)
+    model, test = average.module, features(load_images("mnist", split="test"))
+    measured = {name: json.loads((ROOT/"benchmarks"/"results"/f"genesis_{name}.json").read_text()) for name in ("race", "parts", "cost")}
+    tables = {**{name: each["table"] for name, each in measured.items()}, "step": measured["cost"]["step"]}
+    return model, {"settings": settings, "steps": len(batches)+trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
+                   "fid": round(frechet_distance(features(draw_as(model, torch.arange(10_000) % 10, seed=0)), test), 2), **tables}
+
+
 RECIPES = {
     "backbone": letter_reader,
+    "genesis": genesis_particle,
     "features": feature_network,
     "conditional_gan": conditional_gan,
     "rnn": lambda: language_model(RecurrentLM, {"cell": "rnn", "width": 274}, lr=0.01),
@@ -119,5 +137,5 @@ if __name__ == "__main__":
         module, about = RECIPES[name]()
         about["seconds"] = round(time.perf_counter()-started)
         path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
-        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "runs")}
+        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost", "step", "runs")}
         print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)

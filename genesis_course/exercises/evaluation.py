@@ -11,11 +11,12 @@ __all__ = ['by_hand', 'forgery', 'mmd', 'covered', 'promise', 'clinic_38', 'frec
            'impostor_same_widths_only', 'impostor_only_the_mean', 'impostor_trembles', 'my_mmd', 'mmd_with_diagonal',
            'mmd_crosses_once', 'mmd_without_dimension', 'mmd_squares', 'mmd_without_one', 'mmd_never_negative',
            'mmd_rooted', 'mmd_divides_by_all', 'my_precision', 'precision_counts_itself', 'precision_is_recall',
-           'precision_with_balls_of_fakes', 'precision_in_all_balls', 'precision_of_pairs', 'precision_with_one_radius',
-           'precision_counted', 'precision_of_the_farthest', 'threshold', 'threshold_quantile', 'threshold_upper_end',
+           'precision_with_balls_of_fakes', 'precision_of_the_nearest', 'precision_counts_balls',
+           'precision_in_all_balls', 'precision_of_pairs', 'precision_with_one_radius', 'precision_counted',
+           'precision_of_the_farthest', 'threshold', 'threshold_quantile', 'threshold_upper_end',
            'threshold_one_further', 'threshold_not_sorted', 'threshold_of_all', 'threshold_smallest', 'fair_fid',
            'patient_38', 'fid_against_itself', 'fid_of_few', 'fid_of_unequal_numbers', 'fid_resized_by_hand',
-           'fid_halves_that_overlap', 'fid_floor_first', 'fid_of_fakes_as_floor']
+           'fid_of_pixels', 'fid_halves_that_overlap', 'fid_floor_first', 'fid_of_fakes_as_floor']
 
 # %% ../../nbs/answers/10_evaluation.ipynb #6670da81
 import math
@@ -38,10 +39,13 @@ def frechet_1d_divides_by_n(a, b): return (a.mean()-b.mean())**2 + (a.std(unbias
 def frechet_1d_pairs(a, b): return (a.sort().values[:3]-b.sort().values[:3]).square().mean()
 
 # %% ../../nbs/answers/10_evaluation.ipynb #b37f46d8
+def _plain(value): return value.item() if getattr(value, "ndim", None) == 0 else value      # a number is as good as a tensor of one
+
 def _seen_frechet(distance):
     a, b, c = torch.tensor([1., 2., 4., 7.]), torch.tensor([0., 3., 10.]), torch.tensor([11., 12., 14., 17.])
-    return {"[1, 2, 4, 7] and [0, 3, 10]": distance(a.clone(), b.clone()), "the same set twice": distance(a.clone(), a.clone()),
-            "a set and the same moved by 10": distance(a.clone(), c.clone()), "a set and the same, three times as wide": distance(a-a.mean(), 3*(a-a.mean()))}
+    pairs = {"[1, 2, 4, 7] and [0, 3, 10]": (a, b), "the same set twice": (a, a), "a set and the same moved by 10": (a, c),
+             "a set and the same, three times as wide": (a-a.mean(), 3*(a-a.mean()))}
+    return {name: _plain(distance(one.clone(), other.clone())) for name, (one, other) in pairs.items()}
 
 by_hand = Exercise("evaluation.1", "Fréchet in one dimension", frechet_1d, _seen_frechet,
     wrong=[(frechet_1d_of_variances, "The second term takes standard deviations, not variances. It is a way that points travel, in the same unit as the first term."),
@@ -75,15 +79,17 @@ def _seen_impostor(forge):
     angle = torch.linspace(0, 2*math.pi, 601, dtype=torch.float64)[:600]
     ring = 3*torch.stack([angle.cos(), angle.sin()], dim=1) + 0.05*noise + 1
     spots = torch.where(torch.arange(600)[:, None] % 2 == 0, 1., -1.)*torch.tensor([2., 1.]) + 0.05*noise
-    seen = {}
+    seen = {"shape": "[600, 2]"}
     for name, real in {"ring": ring, "two spots": spots}.items():
         fake = forge(real.clone())
         if fake is None: return None
-        if not isinstance(fake, torch.Tensor) or list(fake.shape) != [600, 2]: return {"shape": str(list(getattr(fake, "shape", []))), **dict.fromkeys("abc", 0.)}
+        shape = str(list(fake.shape)) if isinstance(fake, torch.Tensor) else f"no tensor but {type(fake).__name__}"
+        if shape != "[600, 2]": return {"shape": shape, **{f"{what} on the {where}": 0. for where in ("ring", "two spots") for what in ("distance", "precision")}}
         seen |= {f"distance on the {name}": frechet_distance(real, fake), f"precision on the {name}": precision_recall(real, fake.double())[0]}
     return seen
 
 def _judge_impostor(seen):
+    if seen["shape"] != "[600, 2]": return f"As many fakes as real points are asked for, [600, 2]; this is {seen['shape']}."
     for name in ("ring", "two spots"):
         if seen[f"distance on the {name}"] > 0.01: return f"On the {name} the Fréchet distance is {seen[f'distance on the {name}']:.3g}, and should be below 0.01. Are mean and covariance those of `real`, all of the covariance?"
         if seen[f"precision on the {name}"] > 0.2: return f"On the {name} the distance is small, but {seen[f'precision on the {name}']:.0%} of the fakes lie where real points are; at most 20 % may."
@@ -130,7 +136,8 @@ def mmd_divides_by_all(a, b):
 def _seen_mmd(mmd):
     dice = torch.Generator().manual_seed(1)
     a, b, c = (torch.randn(n, 3, generator=dice, dtype=torch.float64) for n in (6, 4, 5))
-    return {"sets of 6 and 4": mmd(a.clone(), b.clone()), "two halves of one set": mmd(c[:3].clone()+1, c[2:].clone()+1), "sets that lie apart": mmd(a.clone(), c+2)}
+    pairs = {"sets of 6 and 4": (a, b), "two halves of one set": (c[:3]+1, c[2:]+1), "sets that lie apart": (a, c+2)}
+    return {name: _plain(mmd(one.clone(), other.clone())) for name, (one, other) in pairs.items()}
 
 mmd = Exercise("evaluation.3", "MMD without bias", my_mmd, _seen_mmd,
     wrong=[(mmd_with_diagonal, "A point is compared with itself in k(x, x): the diagonal of the kernel matrix. That adds the same sign every time, which is the bias that KID is free of. Leave i = j out."),
@@ -161,6 +168,15 @@ def precision_with_balls_of_fakes(real, fake, k):
     radii = torch.cdist(fake, fake).topk(k+1, largest=False).values[:, -1]
     return (torch.cdist(fake, real) <= radii[:, None]).any(dim=1).double().mean()
 
+def precision_of_the_nearest(real, fake, k):
+    radii = torch.cdist(real, real).topk(k+1, largest=False).values[:, -1]
+    distance, nearest = torch.cdist(fake, real).min(dim=1)
+    return (distance <= radii[nearest]).double().mean()
+
+def precision_counts_balls(real, fake, k):
+    radii = torch.cdist(real, real).topk(k+1, largest=False).values[:, -1]
+    return (torch.cdist(fake, real) <= radii).any(dim=0).double().mean()
+
 def precision_in_all_balls(real, fake, k):
     radii = torch.cdist(real, real).topk(k+1, largest=False).values[:, -1]
     return (torch.cdist(fake, real) <= radii).all(dim=1).double().mean()
@@ -184,13 +200,17 @@ def _seen_precision(precision):
     dice = torch.Generator().manual_seed(0)
     def points(n, scale): return scale*torch.randn(n, 2, generator=dice, dtype=torch.float64)
     real, fake = torch.cat([points(20, 1.), points(6, 0.05)+4]), torch.cat([points(9, 1.5), points(8, 0.4)+4])
-    return {"k = 1": float(precision(real.clone(), fake.clone(), 1)), "k = 3": float(precision(real.clone(), fake.clone(), 3)),
-            "fakes of which three are real points": float(precision(real.clone(), torch.cat([real[:3], fake[:4]+9]), 2))}
+    cluster = torch.tensor([[0., 0.], [0.1, 0.], [0.2, 0.], [3., 0.]], dtype=torch.float64)
+    cases = {"k = 1": (real, fake, 1), "k = 3": (real, fake, 3), "fakes of which three are real points": (real, torch.cat([real[:3], fake[:4]+9]), 2),
+             "a fake beside a dense cluster, in the ball of an outlier": (cluster, torch.tensor([[0.8, 0.], [0.9, 0.]], dtype=torch.float64), 1)}
+    return {name: _plain(precision(real.clone(), fake.clone(), k)) for name, (real, fake, k) in cases.items()}
 
 covered = Exercise("evaluation.4", "Precision", my_precision, _seen_precision,
     wrong=[(precision_counts_itself, "The nearest point of a set to one of its own points is that point itself, at distance 0. So the k-th neighbour is number k + 1 of the sorted distances."),
            (precision_is_recall, "This is recall: the share of real points in balls of fakes. Precision asks about the fakes."),
            (precision_with_balls_of_fakes, "These balls reach as far as the fakes lie apart. The balls must be those of the real points, each with its own radius."),
+           (precision_of_the_nearest, "Only the ball of the nearest real point is asked. A fake may lie outside that one and inside the larger ball of another."),
+           (precision_counts_balls, "This is the share of balls that hold a fake. Ask for each fake (dim=1) whether any ball holds it."),
            (precision_in_all_balls, "One ball is enough: any, not all."),
            (precision_of_pairs, "This is the share of pairs (fake, ball). A fake counts once, if it lies in any ball."),
            (precision_with_one_radius, "Each real point has its own radius: where points are dense the balls are small. One mean radius for all gives wide berth in dense regions."),
@@ -257,6 +277,11 @@ def fid_resized_by_hand(sample, real, embed, distance):
     fake = F.interpolate(sample(n), (28, 28), mode="nearest")
     return distance(embed(real[:n]), embed(fake)), distance(embed(real[:n]), embed(real[n:]))
 
+def fid_of_pixels(sample, real, embed, distance):
+    n = len(real)//2
+    first, second, fake = (images.flatten(1) for images in (real[:n], real[n:], sample(n)))
+    return distance(first, fake), distance(first, second)
+
 def fid_halves_that_overlap(sample, real, embed, distance):
     n = len(real)//2
     first, second = (embed(real[torch.randperm(len(real))[:n]]) for _ in range(2))
@@ -293,6 +318,7 @@ def _shared(a, b): return set(a[:, 0].tolist()) & set(b[:, 0].tolist())
 def _verdict(result, calls):
     found = {kinds: (a, b) for kinds, a, b in calls}
     if not isinstance(result, (list, tuple)) or len(result) != 2: return "Return a pair: the FID of the sampler, and the floor."
+    if any(side.shape[1] != 2 for pair in found.values() for side in pair): return "`distance` takes features. Pass every set through `embed` first."
     if any(side[0, 1] != 8 for pair in found.values() for side in pair): return "Some images were resized before `embed` saw them. Give it the images as they are: it resizes all in one way."
     if "fakereal" not in found: return "No distance was taken between real and generated images."
     if "realreal" not in found: return "The floor is the distance between two sets of real images; none was taken."
@@ -313,6 +339,7 @@ clinic_38 = Exercise("clinic.38", "Three ways to a false number", fair_fid, _see
            (fid_of_few, "Equal numbers on all sides, and no image twice: good. But only 100 of 500 possible; with so few, bias is most of the figure."),
            (fid_of_unequal_numbers, "The figure is taken with twice as many images as the floor, so its bias is smaller, and a good generator could seem better than real. The same n for both."),
            (fid_resized_by_hand, "Numbers and halves are right. But the fakes are still enlarged by hand before `embed` sees them; the real ones are not."),
+           (fid_of_pixels, "The pixels themselves are compared. `distance` takes features: pass every set through `embed` first."),
            (fid_halves_that_overlap, "Two random halves, drawn independently, share about half of their images. Take one random order and cut it."),
            (fid_floor_first, "All is measured well, but the pair should hold the FID first and the floor second."),
            (fid_of_fakes_as_floor, "Two sets of fakes say how much the generator varies by chance. The floor is real against real.")],

@@ -12,27 +12,30 @@ __all__ = ['ideal', 'lively', 'counting', 'readings', 'readings_trust_the_loss',
            'rates', 'rates_deaf', 'rates_turned_round', 'rates_both_tiny', 'clinic_33', 'best_logit',
            'best_logit_is_a_probability', 'best_logit_turned_round', 'best_logit_left_the_logarithms',
            'best_logit_of_logarithms', 'best_logit_of_the_ratio', 'best_logit_is_log_D', 'lively_loss',
-           'loss_saturates', 'loss_overflows', 'loss_of_the_discriminator', 'loss_is_summed', 'loss_of_probabilities',
+           'loss_saturates', 'loss_overflows', 'loss_of_the_discriminator', 'loss_cut_off_by_a_small_number',
+           'loss_is_the_logit', 'loss_with_its_sign_turned', 'loss_is_summed', 'loss_of_probabilities',
            'loss_not_averaged', 'modes_covered', 'modes_with_any_point', 'modes_counts_points',
            'modes_share_of_the_good', 'modes_by_nearest', 'modes_squared', 'modes_share', 'smoothed_loss',
            'smoothed_on_both_sides', 'smoothed_only_scaled', 'smoothed_not_at_all', 'smoothed_the_fakes',
-           'smoothed_fixed', 'load_pictures', 'load_snow', 'load_from_0_to_1', 'load_bytes', 'load_shifted',
-           'load_inverted', 'load_normal_snow', 'build_discriminator', 'discriminator_for_noise',
-           'discriminator_without_flatten', 'discriminator_of_rows', 'discriminator_with_sigmoid',
-           'discriminator_of_two_classes', 'discriminator_cuts', 'make_samples', 'samples_of_the_data',
-           'samples_of_noisy_data', 'samples_of_one_code', 'samples_of_64', 'samples_of_fixed_noise',
-           'samples_of_uniform_noise', 'samples_of_fixed_width', 'build_generator', 'generator_with_sigmoid',
-           'generator_without_end', 'generator_with_relu', 'generator_flat', 'generator_for_images', 'loss_with_labels',
-           'loss_with_two_sigmoids', 'loss_with_labels_swapped', 'loss_all_ones', 'loss_by_logarithms',
-           'loss_without_labels', 'loss_of_the_sum', 'loss_of_the_difference', 'loss_of_probabilities_with_labels',
+           'smoothed_in_one_mean', 'smoothed_fixed', 'load_pictures', 'load_snow', 'load_from_0_to_1', 'load_bytes',
+           'load_shifted', 'load_with_bytes_that_wrap', 'load_inverted', 'load_normal_snow', 'build_discriminator',
+           'discriminator_for_noise', 'discriminator_without_flatten', 'discriminator_of_rows',
+           'discriminator_with_sigmoid', 'discriminator_with_tanh', 'discriminator_of_two_classes',
+           'discriminator_cuts', 'make_samples', 'samples_of_the_data', 'samples_of_noisy_data', 'samples_of_one_code',
+           'samples_of_64', 'samples_of_fixed_noise', 'samples_of_uniform_noise', 'samples_of_fixed_width',
+           'build_generator', 'generator_with_sigmoid', 'generator_without_end', 'generator_with_relu',
+           'generator_flat', 'generator_for_images', 'loss_with_labels', 'loss_with_two_sigmoids',
+           'loss_with_labels_swapped', 'loss_all_ones', 'loss_summed', 'loss_by_logarithms', 'loss_without_labels',
+           'loss_of_the_sum', 'loss_of_the_difference', 'loss_of_probabilities_with_labels',
            'probabilities_without_labels', 'probabilities_with_a_sign', 'probabilities_as_logits',
            'probabilities_log_of_both', 'probabilities_value', 'probabilities_squared', 'loss_of_one_batch',
            'one_batch_of_ones', 'one_batch_turned_round', 'loss_towards_real', 'loss_towards_fake',
            'loss_towards_fake_by_belief', 'loss_towards_both', 'loss_cut_off', 'loss_sleeps', 'loss_sleeps_by_belief',
            'argue_with_fresh_fakes', 'argue_with_old_fakes', 'argue_detached', 'argue_with_old_codes',
-           'argue_without_D', 'judge_with_the_door_closed', 'judge_with_the_door_open', 'judge_without_gradients',
-           'judge_cuts_behind_D', 'judge_forgets_backward', 'judge_freezes_G', 'judge_the_noise', 'one_optimizer_each',
-           'one_optimizer_for_both', 'two_optimizers_for_both', 'optimizers_in_the_wrong_order', 'two_optimizers_for_G',
+           'argue_with_the_door_open', 'argue_on_one_side', 'argue_without_D', 'judge_with_the_door_closed',
+           'judge_with_the_door_open', 'judge_without_gradients', 'judge_cuts_behind_D', 'judge_forgets_backward',
+           'judge_freezes_G', 'judge_the_noise', 'one_optimizer_each', 'one_optimizer_for_both',
+           'two_optimizers_for_both', 'optimizers_in_the_wrong_order', 'two_optimizers_for_G',
            'optimizers_without_rate']
 
 # %% ../../nbs/answers/08_gan.ipynb #b6a40fea
@@ -81,6 +84,9 @@ def lively_loss(fake_logits): return F.softplus(-fake_logits).mean()
 def loss_saturates(fake_logits): return -F.softplus(fake_logits).mean()
 def loss_overflows(fake_logits): return -torch.log(torch.sigmoid(fake_logits)).mean()
 def loss_of_the_discriminator(fake_logits): return F.softplus(fake_logits).mean()
+def loss_cut_off_by_a_small_number(fake_logits): return -torch.log(torch.sigmoid(fake_logits)+1e-8).mean()
+def loss_is_the_logit(fake_logits): return -fake_logits.mean()
+def loss_with_its_sign_turned(fake_logits): return F.logsigmoid(fake_logits).mean()
 def loss_is_summed(fake_logits): return F.softplus(-fake_logits).sum()
 def loss_of_probabilities(fake_logits): return -torch.sigmoid(fake_logits).mean()
 def loss_not_averaged(fake_logits): return F.softplus(-fake_logits)
@@ -91,7 +97,7 @@ def _value_and_slope(loss, values):
     value = loss(logits)
     if value is None: return None
     if not isinstance(value, torch.Tensor) or value.ndim: return {"loss": value, "slope": "unknown"}
-    slope, = torch.autograd.grad(value, logits)
+    slope = torch.autograd.grad(value, logits)[0] if value.requires_grad else torch.zeros_like(logits)
     return {"loss": value.detach(), "slope": slope}
 
 def _seen_lively(loss):
@@ -103,6 +109,9 @@ lively = Exercise("gan.2", "A loss that stays awake", lively_loss, _seen_lively,
     wrong=[(loss_saturates, "This is the saturating one, log(1 - D): at a logit of -200 its slope is 0, just where help is needed. Take -log D."),
            (loss_overflows, "Right for small logits. At -200 the sigmoid is 0, its logarithm is -∞, and the gradient is NaN. softplus does both in one step."),
            (loss_of_the_discriminator, "The sign is turned: this is what D pays for the fakes, and lowering it makes them look *more* fake. The generator wants the logit up."),
+           (loss_cut_off_by_a_small_number, "The small number keeps the logarithm finite and cuts its slope off: at -200 nothing pulls any more. softplus needs no such help."),
+           (loss_is_the_logit, "-ℓ pulls equally hard everywhere, also where the generator has won (it is the Wasserstein loss of chapter 09). Here -log D is asked for."),
+           (loss_with_its_sign_turned, "That is log D, which the generator wants to be large. A loss is lowered: turn the sign."),
            (loss_is_summed, "This is the sum over the batch. The mean is asked for, so that the step does not grow with the batch."),
            (loss_of_probabilities, "-D has the right direction, but its slope is D(1 - D), which vanishes at both ends. Take the logarithm."),
            (loss_not_averaged, "This is a loss for each point. A player needs one number: take the mean.")],
@@ -162,9 +171,14 @@ def _seen_readings(letters):
     if not isinstance(letters, (list, tuple)): letters = ["no letter"]
     if ... in letters or None in letters: return None
     padded = [*letters, "", "", "", ""][:4]
-    return {f"run {i+1}": str(letter).strip("() ").lower() for i, letter in enumerate(padded)}
+    return {"letters": len(letters), **{f"run {i+1}": str(letter).strip("() ").lower() for i, letter in enumerate(padded)}}
 
-reading = Exercise("gan.4", "Reading the curves", readings, _seen_readings,
+def _judge_readings(seen):
+    if seen["letters"] != 4: return f"Four letters are asked for, one for each run; this is {seen['letters']}."
+    missed = [name for name, right in zip(("run 1", "run 2", "run 3", "run 4"), readings) if seen[name] != right]
+    if missed: return f"Look again at {' and '.join(missed)}. Are the signs right (real above 0, fake below)? How large is the gap? And can these numbers tell at all?"
+
+reading = Exercise("gan.4", "Reading the curves", readings, _seen_readings, judge=_judge_readings,
     wrong=[(readings_trust_the_loss, "Run 1 is the trap of this chapter: 1.38 with no gap at all is what the end of the game looks like, and also what a collapsed generator looks like. Can the curves tell the two apart?"),
            (readings_swapped_extremes, "Runs 2 and 4 are swapped: in run 2 the signs are right and the numbers huge, in run 4 the signs are the wrong way round."),
            (readings_afraid_of_a_gap, "A gap alone is no illness. In run 3 the logit of the fakes is -1.1: there the generator's loss still pulls with 1 - σ(-1.1) = 0.75."),
@@ -183,6 +197,9 @@ def smoothed_on_both_sides(real_logits, fake_logits, real_label=0.9):
 def smoothed_only_scaled(real_logits, fake_logits, real_label=0.9): return real_label*F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 def smoothed_not_at_all(real_logits, fake_logits, real_label=0.9): return discriminator_loss(real_logits, fake_logits)
 def smoothed_the_fakes(real_logits, fake_logits, real_label=0.9): return smoothed_loss(-fake_logits, -real_logits, real_label)
+def smoothed_in_one_mean(real_logits, fake_logits, real_label=0.9):
+    labels = torch.cat([torch.full_like(real_logits, real_label), torch.zeros_like(fake_logits)])
+    return F.binary_cross_entropy_with_logits(torch.cat([real_logits, fake_logits]), labels)
 def smoothed_fixed(real_logits, fake_logits, real_label=0.9): return smoothed_loss(real_logits, fake_logits, 0.9)
 
 # %% ../../nbs/answers/08_gan.ipynb #29d14a8b
@@ -192,10 +209,11 @@ def _seen_smoothed(loss):
             "very sure of everything": loss(torch.tensor([50.]), torch.tensor([-50.]))}
 
 smoothing = Exercise("gan.5", "One-sided label smoothing", smoothed_loss, _seen_smoothed,
-    wrong=[(smoothed_on_both_sides, "The fakes were smoothed as well. With labels 0.9 and 0.1 the best D is no longer monotone in p/q alone, and where there are only fakes it is drawn towards 0.1: one side is enough, so leave the fakes at 0."),
+    wrong=[(smoothed_on_both_sides, "The fakes were smoothed as well. Then the best D says 0.1 and no less where there are only fakes, so bad samples have less reason to move. One side is enough: leave the fakes at 0."),
            (smoothed_only_scaled, "The real half is only weighed less: D still wants to be quite sure. A label of 0.9 means 0.9 of the price for \"real\" plus 0.1 of the price for \"fake\"."),
            (smoothed_not_at_all, "This is the plain loss: `real_label` is not used."),
            (smoothed_the_fakes, "The wrong side: here the real ones keep their 1 and the made ones get 0.1."),
+           (smoothed_in_one_mean, "The labels are right. But this is one mean over both kinds, half as large, in which the larger batch counts more. Take the mean of each kind and add them."),
            (smoothed_fixed, "Right for 0.9. Let `real_label` choose.")],
     hints=["Cross-entropy with a label y between 0 and 1 is -y log D - (1 - y) log(1 - D).", "In logits: y·softplus(-ℓ) + (1 - y)·softplus(ℓ).", "`F.binary_cross_entropy_with_logits(real_logits, torch.full_like(real_logits, real_label))` does it for the real half."],
     insight="Where there are only real images the best D now says 0.9: a logit of log 9 = 2.2 and not more, so it cannot run away. Where both densities live it says 0.9·p/(p + q).")
@@ -208,6 +226,7 @@ def load_snow(images): return 2*torch.rand(images.shape) - 1
 def load_from_0_to_1(images): return images/255
 def load_bytes(images): return images.float()
 def load_shifted(images): return images.float() - 127.5
+def load_with_bytes_that_wrap(images): return 2*images/255 - 1
 def load_inverted(images): return 1 - images/127.5
 def load_normal_snow(images): return torch.randn(images.shape)
 
@@ -221,6 +240,7 @@ clinic_32 = Exercise("clinic.32", "Noise for data", load_pictures, _seen_loader,
            (load_from_0_to_1, "The pictures are there now, from 0 to 1. A generator that ends in tanh draws from -1 to 1; map black to -1."),
            (load_bytes, "The pictures are there, but as 0 to 255. Tanh reaches from -1 to 1."),
            (load_shifted, "Black is -127.5 and white 127.5: the middle is right. Divide, so that they become -1 and 1."),
+           (load_with_bytes_that_wrap, "Right on paper. But 2*images is still in bytes, which begin again at 0 after 255. Make floats first: images.float()."),
            (load_inverted, "Black and white have changed places."),
            (load_normal_snow, "Another kind of snow: the pictures that came in are not used.")],
     hints=["Byte 0 should become -1, and byte 255 should become 1.", "`to_floats` of chapter 02 does it.", "images/127.5 - 1"],
@@ -236,6 +256,7 @@ def discriminator_for_noise(): return nn.Sequential(nn.Flatten(), nn.Linear(16, 
 def discriminator_without_flatten(): return nn.Sequential(nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
 def discriminator_of_rows(): return nn.Sequential(nn.Linear(8, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
 def discriminator_with_sigmoid(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1), nn.Sigmoid())
+def discriminator_with_tanh(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1), nn.Tanh())
 def discriminator_of_two_classes(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 2))
 def discriminator_cuts(): return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(16), nn.Linear(16, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
 
@@ -252,22 +273,22 @@ def _runs(network, x):
 def _seen_discriminator(build):
     network = _module_of(build)
     if network is None: return None
-    seen = {"a network": isinstance(network, nn.Module), "complaint": "", "logits": 0, "bounded": False, "pixels that count": 0, "own": 0}
+    seen = {"a network": isinstance(network, nn.Module), "complaint": "", "logits": 0, "end": "", "pixels that count": 0, "own": 0}
     if not seen["a network"]: return seen
     images = torch.linspace(-9, 9, 192).sin().view(3, 1, 8, 8).requires_grad_()
     logits = _runs(network.eval(), images)
     if not isinstance(logits, torch.Tensor): return {**seen, "complaint": str(logits)}
-    large, door = network(1000*images), next((int(p.shape[-1]) for p in network.parameters()), 0)
+    loud, door = network(1000*torch.randn(64, 1, 8, 8)), next((int(p.shape[-1]) for p in network.parameters()), 0)
     slope, = torch.autograd.grad(logits.square().sum(), images, allow_unused=True)
     pixels = 0 if slope is None else int((slope.abs().sum(dim=(0, 1)) > 0).sum())
-    return {**seen, "logits": logits.numel(), "bounded": bool(large.abs().max() <= 1), "pixels that count": pixels, "own": door}
+    return {**seen, "logits": logits.numel(), "end": "never below 0" if loud.min() >= 0 and loud.max() > 1 else "between 0 and 1" if loud.min() >= 0 else "never outside -1 and 1" if loud.abs().max() <= 1 else "", "pixels that count": pixels, "own": door}
 
 # %% ../../nbs/answers/08_gan.ipynb #b72e3e2e
 def _judge_discriminator(seen):
     if not seen["a network"]: return "A function is asked for that builds and returns a network."
     if seen["complaint"]: return f"It still complains: {seen['complaint'].rstrip('.')}. A digit has 64 numbers, and they come as [B, 1, 8, 8]."
     if seen["logits"] != 3: return f"Three images should get three logits, but there are {seen['logits']} numbers. One number for each image, from all its pixels."
-    if seen["bounded"]: return "The door is right now, but a sigmoid stands at the end. Logits are asked for: the loss has its own."
+    if seen["end"]: return f"The door is right now, but what comes out is {seen['end']}. Logits are asked for, which may be any number: leave the end without an activation."
     if seen["pixels that count"] < 64: return f"Only {seen['pixels that count']} of the 64 pixels reach the logit."
     if seen["own"] == 16: return "The pictures are squeezed to 16 numbers so that they fit the old door. Make the door wider."
 
@@ -277,6 +298,7 @@ clinic_2 = Exercise("clinic.2", "A discriminator that expects noise", build_disc
            (discriminator_without_flatten, "64 is right, but the pictures come as [B, 1, 8, 8], so the layer sees rows of 8. Flatten first."),
            (discriminator_of_rows, "It runs, but each row of a picture gets a verdict of its own: 8 for each image. Flatten first, and take 64 inputs."),
            (discriminator_with_sigmoid, "The door is right now. But a sigmoid at the end gives probabilities; our losses take logits and contain the sigmoid (see case 13)."),
+           (discriminator_with_tanh, "The door is right now. But with a tanh at the end no logit leaves [-1, 1], so D can never be sure of anything. Leave it out."),
            (discriminator_of_two_classes, "Two numbers for each image. Our loss takes one logit: positive for real."),
            (discriminator_cuts, "The pictures are averaged down to 16 numbers so that they fit the old door: it runs, and D is half blind. Widen the first layer instead.")],
     hints=["Which shape comes in, and how many numbers is that?", "nn.Flatten() makes [B, 64] of [B, 1, 8, 8].", "nn.Linear(64, 128) in the patient's first layer."],
@@ -321,7 +343,7 @@ def _seen_samples(make):
     if outcomes[0] is None: return None
     if not listener.heard or not all(isinstance(one, torch.Tensor) and one.ndim == 4 for one in outcomes): return _NO_SAMPLES
     again = make(listener, batches[1])
-    seen = {"changes with the data": not torch.equal(outcomes[0], outcomes[1]), "how many samples for 10 images": len(outcomes[0]), "fresh noise in every call": not torch.equal(outcomes[1], again),
+    seen = {"made by the generator": True, "changes with the data": not torch.equal(outcomes[0], outcomes[1]), "how many samples for 10 images": len(outcomes[0]), "fresh noise in every call": not torch.equal(outcomes[1], again),
             "a code for each sample": len(listener.heard[0].unique(dim=0)), "the generator can learn from them": outcomes[0].requires_grad}
     try: make(other, batches[0])
     except RuntimeError: pass
@@ -329,9 +351,10 @@ def _seen_samples(make):
     many = torch.cat(listener.heard)
     return {**seen, "numbers in a code, for generators of 64 and 10": str(widths), "normal noise": bool(abs(many.mean()) < 0.2 and 0.8 < many.std() < 1.2)}
 
-_NO_SAMPLES = {"changes with the data": False, "how many samples for 10 images": 0, "fresh noise in every call": False, "a code for each sample": 0,
+_NO_SAMPLES = {"made by the generator": False, "changes with the data": False, "how many samples for 10 images": 0, "fresh noise in every call": False, "a code for each sample": 0,
                "the generator can learn from them": False, "numbers in a code, for generators of 64 and 10": "", "normal noise": False}
-SAMPLES = {"changes with the data": (False, "With the same dice and other data the samples change: something of the batch still reaches the generator."),
+SAMPLES = {"made by the generator": (True, "What comes back are not pictures that the generator made. Feed it noise, and return what it makes of it."),
+           "changes with the data": (False, "With the same dice and other data the samples change: something of the batch still reaches the generator."),
            "how many samples for 10 images": (10, "For a batch of 10 images ten samples are asked for, but this is {}."),
            "a code for each sample": (10, "Each sample needs a code of its own."),
            "fresh noise in every call": (True, "A second call gives the same samples: the noise is not rolled anew."),
@@ -345,7 +368,7 @@ clinic_1 = Exercise("clinic.1", "The generator is fed the data", make_samples, _
            (samples_of_one_code, "One code for all: every sample of the batch is the same. Each needs noise of its own."),
            (samples_of_64, "As many samples as the batch has images are asked for; the last batch of an epoch may be smaller than 64."),
            (samples_of_fixed_noise, "The same noise in every call: the generator learns these few codes only. Roll the dice anew."),
-           (samples_of_uniform_noise, "Uniform noise from 0 to 1 works too, in principle, but everything else in this course draws from a standard normal. Take `noise`, so that training and sampling agree."),
+           (samples_of_uniform_noise, "Uniform noise works too, in principle, but everything else in this course draws from a standard normal. Take `noise`, so that training and sampling agree."),
            (samples_of_fixed_width, "Right for this generator. Ask it how long its codes are: `generator.latent_dim`.")],
     hints=["What may the generator know of the batch? Its length, and where it lies.", "`noise(count, latent_dim, device)` from this chapter makes the codes.", "generator(noise(len(batch), generator.latent_dim, batch.device))"],
     insight="The probe `depends_on_data` finds every leak of this kind: same dice, other data, and the samples must not change.",
@@ -401,6 +424,7 @@ def loss_with_labels(real_logits, fake_logits):
 def loss_with_two_sigmoids(real_logits, fake_logits): return loss_with_labels(real_logits.sigmoid(), fake_logits.sigmoid())
 def loss_with_labels_swapped(real_logits, fake_logits): return loss_with_labels(fake_logits, real_logits)
 def loss_all_ones(real_logits, fake_logits): return loss_with_labels(real_logits, -fake_logits)
+def loss_summed(real_logits, fake_logits): return F.softplus(-real_logits).sum() + F.softplus(fake_logits).sum()
 def loss_by_logarithms(real_logits, fake_logits): return -(real_logits.sigmoid().log()+(1-fake_logits.sigmoid()).log()).mean()
 def loss_without_labels(real_logits, fake_logits): return real_logits.sigmoid().mean() + fake_logits.sigmoid().mean()
 def loss_of_the_sum(real_logits, fake_logits):
@@ -410,7 +434,7 @@ def loss_of_the_difference(real_logits, fake_logits): return F.softplus(fake_log
 
 # %% ../../nbs/answers/08_gan.ipynb #b703e38b
 def _seen_loss(loss):
-    pairs = {"D knows nothing": ([0., 0.], [0., 0.]), "D is right": ([2., 1.], [-1., -3.]), "D calls all fake": ([-2., -1.], [-1., -3.]),
+    pairs = {"D knows nothing": ([0., 0.], [0., 0.]), "D is right": ([2., 1., 3.], [-1., -3., -2.]), "D calls all fake": ([-2., -1.], [-1., -3.]),
              "D calls all real": ([2., 1.], [1., 3.]), "D is very sure, and wrong": ([-150., -200.], [120., 300.])}
     seen = {name: loss(torch.tensor(real), torch.tensor(fake)) for name, (real, fake) in pairs.items()}
     return None if None in seen.values() else seen
@@ -432,6 +456,7 @@ clinic_13 = Exercise("clinic.13", "A sigmoid too many", loss_with_labels, _seen_
     wrong=[(loss_with_two_sigmoids, "There is still a sigmoid before a loss that contains one. D's logits are squeezed to 0 … 1 before they count, so the loss cannot fall below 1.006."),
            (loss_with_labels_swapped, "One sigmoid now, but the labels changed places: real images get the 1."),
            (loss_all_ones, "One sigmoid now, but both kinds get the label 1. The made ones get 0."),
+           (loss_summed, "One sigmoid now. But it is summed over the batch, so that the loss grows with it: take the means."),
            (loss_by_logarithms, "Right for small logits. Where D is very sure and wrong a sigmoid is exactly 0 or 1, and the loss infinite. The function with \"with_logits\" in its name does not leave the logits.")],
     hints=["Which of the two functions contains the sigmoid, `binary_cross_entropy` or `binary_cross_entropy_with_logits`?", "Take both `.sigmoid()` away.", "Or: F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()"],
     insight="Two numbers test every such loss in a second: 2 log 2 for knowing nothing, 0 for being sure and right.",
@@ -485,6 +510,7 @@ clinic_12 = Exercise("clinic.12", "Added before they are judged", loss_of_one_ba
     wrong=[(loss_of_the_sum, "They are still added first: a high logit for a fake now helps as much as one for a real image. Judge each by its own label."),
            (one_batch_of_ones, "In one tensor now, but all labels are 1: D is asked to call everything real."),
            (one_batch_turned_round, "The labels changed places: the first half of the tensor is real and gets the ones."),
+           (loss_summed, "The labels are right, but this sums over the batch, so that the loss grows with it. Take the mean."),
            (loss_of_the_difference, "Comparing pairs is a loss of its own (the relativistic GAN), but not this one: it does not care whether both logits are 5 or both are -5.")],
     hints=["torch.cat([real_logits, fake_logits]) is the one tensor.", "The labels are made in the same way: ones, then zeros.", "F.binary_cross_entropy_with_logits(logits, labels) once."],
     insight="The mean is over both halves now, so the loss is half as large: 0.693 is guessing. Always know which of the two your curve shows.",
@@ -581,6 +607,24 @@ def argue_with_old_codes(G, D, optimizer_G, optimizer_D, batches):
         generator_loss(D(G(z))).backward()
         optimizer_G.step()
 
+def argue_with_the_door_open(G, D, optimizer_G, optimizer_D, batches):
+    for real in batches:
+        optimizer_D.zero_grad()
+        discriminator_loss(D(real), D(G(noise(len(real), 2)))).backward()
+        optimizer_D.step()
+        optimizer_G.zero_grad()
+        generator_loss(D(G(noise(len(real), 2)))).backward()
+        optimizer_G.step()
+
+def argue_on_one_side(G, D, optimizer_G, optimizer_D, batches):
+    for real in batches:
+        optimizer_D.zero_grad()
+        discriminator_loss(D(real), D(G(noise(len(real), 2)).detach())).backward()
+        optimizer_D.step()
+        optimizer_G.zero_grad()
+        discriminator_loss(D(real), D(G(noise(len(real), 2)))).backward()
+        optimizer_G.step()
+
 def argue_without_D(G, D, optimizer_G, optimizer_D, batches):
     for real in batches:
         optimizer_G.zero_grad()
@@ -592,35 +636,51 @@ class _Diary(nn.Module):
     "A small network that remembers what it was fed"
     def __init__(self, *widths):
         super().__init__()
-        self.layers, self.heard = dense(*widths), []
+        self.layers, self.heard, self.tied = dense(*widths), [], 0
     def forward(self, x):
         self.heard.append(x.detach().clone())
+        self.tied += x.requires_grad
         return self.layers(x)
+
+def _weights(network): return nn.utils.parameters_to_vector(network.parameters())
+
+def _towards_real(argue):
+    "Whether one step of plain descent moves the generator to where D believes in its points"
+    torch.manual_seed(1)
+    G, D = dense(2, 8, 2), dense(2, 8, 1)
+    slope = torch.cat([g.flatten() for g in torch.autograd.grad(generator_loss(D(G(noise(500, 2)))), list(G.parameters()))])
+    before = _weights(G).detach().clone()
+    argue(G, D, *(torch.optim.SGD(network.parameters(), lr=1e-3) for network in (G, D)), [3+torch.randn(500, 2)])
+    return bool(((_weights(G)-before)*slope).sum() < 0)
 
 def _seen_argument(argue):
     torch.manual_seed(0)
     G, D = _Diary(2, 8, 2), _Diary(2, 8, 1)
-    weights = [nn.utils.parameters_to_vector(network.parameters()).detach().clone() for network in (G, D)]
+    weights = [_weights(network).detach().clone() for network in (G, D)]
     batches = [3+torch.randn(6, 2) for _ in range(4)]
     argue(G, D, torch.optim.Adam(G.parameters(), lr=0.01), torch.optim.Adam(D.parameters(), lr=0.01), [batch.clone() for batch in batches])
     if not G.heard and not D.heard: return None
-    moved = [not torch.equal(before, nn.utils.parameters_to_vector(network.parameters())) for before, network in zip(weights, (G, D))]
+    moved = [not torch.equal(before, _weights(network)) for before, network in zip(weights, (G, D))]
     codes = torch.cat(G.heard).unique(dim=0) if G.heard else []
     judged = torch.cat(D.heard) if D.heard else torch.empty(0, 2)
     real = sum(bool((judged == row).all(dim=1).any()) for row in torch.cat(batches))
     return {"the generator has moved": moved[0], "the discriminator has moved": moved[1], "the codes are fresh in every step": len(codes) >= 4*6,
-            "every real point was judged": real == 24, "weights are finite": all(bool(p.isfinite().all()) for network in (G, D) for p in network.parameters())}
+            "every real point was judged": real == 24, "fakes are held still in D's turn": D.tied <= 4, "the generator moves towards real": _towards_real(argue), "weights are finite": all(bool(p.isfinite().all()) for network in (G, D) for p in network.parameters())}
 
 ARGUMENT = {"the discriminator has moved": (True, "The discriminator's weights have not moved: its turn is missing, or its gradient is."),
             "the generator has moved": (True, "The generator's weights have not moved: no gradient arrives. Which fakes does its loss see, and can the gradient get through them?"),
-            "the codes are fresh in every step": (True, "Too few different codes were drawn: let every step draw its own noise, inside the loop."),
             "every real point was judged": (True, "Not every real point was shown to the discriminator. Go through all batches."),
+            "the codes are fresh in every step": (True, "Too few different codes were drawn: let every step draw its own noise, inside the loop."),
+            "fakes are held still in D's turn": (True, "In the discriminator's turn the fakes still hang on the generator. Detach them there, and only there."),
+            "the generator moves towards real": (True, "The generator's step moves it to where D believes in it less. Which loss does its turn lower?"),
             "weights are finite": (True, "The weights are not finite any more.")}
 
 clinic_25 = Exercise("clinic.25", "One batch of fakes for ever", argue_with_fresh_fakes, _seen_argument, judge=_judge_by(ARGUMENT),
     wrong=[(argue_with_old_fakes, "The fakes are still made once, before the loop, so the generator's gradient has no way back. Make them inside, in every turn."),
            (argue_detached, "The fakes are fresh now, but the generator still does not move: if one detached batch serves for both turns, `detach` has cut its gradient off. Detach in D's turn only."),
            (argue_with_old_codes, "The gradient flows now. But the noise is drawn once, so the generator learns these few codes only. Draw it anew in every step."),
+           (argue_with_the_door_open, "Both play, with fresh fakes. But in D's turn the fakes still hang on the generator (that is case 24): detach them there."),
+           (argue_on_one_side, "The generator lowers D's loss here, so it works for D and learns to look fake (case 10). It has a loss of its own: `generator_loss`."),
            (argue_without_D, "The generator learns now, and the discriminator's turn is gone. Both play.")],
     hints=["Which lines must run anew for every batch?", "D's turn: G(noise).detach(). G's turn: G(noise), without detach.", "In G's turn: generator_loss(D(G(noise(len(real), 2)))).backward()"],
     insight="One set of fakes may serve for both turns if you keep it attached and detach a copy for D: `fake = G(z)`, then `D(fake.detach())`, then `D(fake)`.",
@@ -700,17 +760,17 @@ def _seen_optimizers(make):
     found = make(G, D, 0.003)
     if found is None: return None
     found = list(found) if isinstance(found, (list, tuple)) else [found]
-    if len(found) != 2 or not all(isinstance(one, torch.optim.Optimizer) for one in found): return {"two optimisers": False, "each player has its own": False, "the first one holds": "", "the second one holds": "", "the rate is lr": False}
+    if len(found) != 2 or not all(isinstance(one, torch.optim.Optimizer) for one in found): return {"two optimisers": False, "each player has its own": False, "the first one holds": "", "the second one holds": "", "rates": ""}
     names = {id(p): f"{name}{i}" for name, network in {"G": G, "D": D}.items() for i, p in enumerate(network.parameters())}
     held = [" ".join(sorted(names.get(id(p), "?") for group in one.param_groups for p in group["params"])) for one in found]
     rates = [group["lr"] for one in found for group in one.param_groups]
-    return {"two optimisers": True, "each player has its own": found[0] is not found[1], "the first one holds": held[0], "the second one holds": held[1], "the rate is lr": set(rates) == {0.003}}
+    return {"two optimisers": True, "each player has its own": found[0] is not found[1], "the first one holds": held[0], "the second one holds": held[1], "rates": ", ".join(f"{rate:g}" for rate in sorted(set(rates)))}
 
 OPTIMIZERS = {"two optimisers": (True, "Two optimisers are asked for, as a pair."),
               "each player has its own": (True, "Both places hold the same optimiser. Each player needs one of its own."),
               "the first one holds": ("G0 G1 G2 G3", "The first optimiser should hold the generator's four weight tensors and nothing else; it holds {}."),
               "the second one holds": ("D0 D1 D2 D3", "The second optimiser should hold the discriminator's four weight tensors and nothing else; it holds {}."),
-              "the rate is lr": (True, "The argument `lr` does not reach both optimisers.")}
+              "rates": ("0.003", "With lr = 0.003 the learning rates are {}. Both optimisers should get `lr` as it is.")}
 
 clinic_26 = Exercise("clinic.26", "One optimiser for two players", one_optimizer_each, _seen_optimizers, judge=_judge_by(OPTIMIZERS),
     wrong=[(one_optimizer_for_both, "Still one optimiser for both: each step of D moves G along, downhill on D's loss."),
@@ -742,22 +802,22 @@ def _short_game(generator_rate, discriminator_rate):
 
 def _seen_rates(chosen):
     if isinstance(chosen, (list, tuple)) and len(chosen) == 2: chosen = dict(zip(["generator", "discriminator"], chosen))
-    if not isinstance(chosen, dict) or not {"generator", "discriminator"} <= set(chosen): return {"a learning rate for each": False, "gap": 0., "good": 0., "generator slower": False}
+    if not isinstance(chosen, dict) or not {"generator", "discriminator"} <= set(chosen): return {"a learning rate for each": False, "gap": 0., "good": 0., "generator slower": False, "both high": False}
     pair = [chosen["generator"], chosen["discriminator"]]
     if ... in pair or None in pair: return None
-    seen = {"a learning rate for each": all(isinstance(one, numbers.Real) and not isinstance(one, bool) and 0 < one < 1 for one in pair), "gap": 0., "good": 0., "generator slower": False}
+    seen = {"a learning rate for each": all(isinstance(one, numbers.Real) and not isinstance(one, bool) and 0 < one < 1 for one in pair), "gap": 0., "good": 0., "generator slower": False, "both high": False}
     if not seen["a learning rate for each"]: return seen
     gap, good = _short_game(*map(float, pair))
-    return {**seen, "gap": gap, "good": good, "generator slower": pair[0] < pair[1]}
+    return {**seen, "gap": gap, "good": good, "generator slower": pair[0] < pair[1], "both high": min(pair) > 0.02}
 
 def _judge_rates(seen):
     if not seen["a learning rate for each"]: return 'Two numbers between 0 and 1 are asked for: {"generator": …, "discriminator": …}.'
-    if seen["gap"] > 1.5: return f"The gap of the logits is still {seen['gap']:.1f}: D is too far ahead. Bring the two rates closer together."
+    if seen["gap"] > 1.5: return f"The gap of the logits is still {seen['gap']:.1f}: D is too far ahead. "+("Both rates are so high that the logits run away: lower both." if seen["both high"] else "Bring the two rates closer together.")
     if seen["good"] < 0.2: return f"The gap is {seen['gap']:.1f}, but only {seen['good']:.0%} of the points are good. "+("Both may learn faster." if seen["generator slower"] or seen["gap"] > 0.1 else "Now the generator runs away from its discriminator, or both hardly move.")
 
 # %% ../../nbs/answers/08_gan.ipynb #199fa794
 clinic_33 = Exercise("clinic.33", "One learning rate too high", rates, _seen_rates, judge=_judge_rates,
-    wrong=[(rates_deaf, "These are the patient's rates: D learns three hundred times as fast, its logits run to 15 and -6, and the generator cannot follow."),
+    wrong=[(rates_deaf, "These are the patient's rates: D learns three hundred times as fast, its logits run to 12 and -6, and the generator cannot follow."),
            (rates_turned_round, "Now the generator is three hundred times as fast as D. The gap is gone, and so are the good points: that is the recipe for collapse."),
            (rates_both_tiny, "Balanced, and so slow that in 150 steps nothing happens.")],
     hints=["Bring the two closer together first. Then ask whether both are fast enough for 150 steps.", "Good rates for such small networks are a few thousandths.", "The discriminator may be about twice as fast as the generator: 0.004 and 0.008."],

@@ -6,16 +6,17 @@ Docs: https://genesis-course.github.io/genesis-course/answers/stable_gan.html.md
 
 # %% auto #0
 __all__ = ['flat', 'power', 'slope', 'project', 'clinic_31', 'clinic_7', 'clinic_42', 'one_round', 'round_without_length',
-           'round_with_the_old_vector', 'round_squared', 'round_in_parallel', 'round_divided_by_the_largest',
-           'round_not_transposed', 'my_r1', 'r1_without_graph', 'r1_mean_over_pixels', 'r1_of_the_mean', 'r1_length',
-           'r1_square_of_sum', 'r1_towards_one', 'r1_sum_over_batch', 'projection', 'projection_class_only',
-           'projection_without_label', 'projection_of_all_pairs', 'projection_adds_the_vector',
-           'projection_of_all_classes', 'projection_matrix', 'projection_by_number', 'projection_twice_the_bias',
-           'projection_mean', 'mended_turn', 'turn_mixed', 'turn_in_eval_mode', 'turn_swapped', 'turn_without_gradient',
-           'turn_one_by_one', 'colour_generator', 'generator_of_three_numbers', 'generator_of_one_colour',
-           'generator_with_colours_last', 'generator_in_grey', 'generator_without_tanh', 'generator_with_sigmoid',
-           'generator_grey_three_times', 'pictures_and_readings', 'panels_from_many_batches', 'panels_from_two_batches',
-           'panels_one_at_a_time', 'panels_repainted', 'panels_swapped']
+           'round_with_the_old_vector', 'round_with_places_changed', 'round_with_the_length', 'round_squared',
+           'round_in_parallel', 'round_divided_by_the_largest', 'round_not_transposed', 'my_r1', 'r1_without_graph',
+           'r1_mean_over_pixels', 'r1_of_the_mean', 'r1_halved', 'r1_length', 'r1_square_of_sum', 'r1_towards_one',
+           'r1_sum_over_batch', 'projection', 'projection_class_only', 'projection_without_label',
+           'projection_of_all_pairs', 'projection_adds_the_vector', 'projection_of_all_classes', 'projection_matrix',
+           'projection_by_number', 'projection_twice_the_bias', 'projection_mean', 'mended_turn', 'turn_mixed',
+           'turn_in_eval_mode', 'turn_swapped', 'turn_without_gradient', 'turn_one_by_one', 'colour_generator',
+           'generator_of_three_numbers', 'generator_of_one_colour', 'generator_with_colours_last', 'generator_in_grey',
+           'generator_without_tanh', 'generator_with_sigmoid', 'generator_grey_three_times', 'pictures_and_readings',
+           'panels_from_many_batches', 'panels_from_two_batches', 'panels_one_at_a_time', 'panels_repainted',
+           'panels_swapped']
 
 # %% ../../nbs/answers/09_stable_gan.ipynb #c6b00e73
 import torch
@@ -51,6 +52,14 @@ def round_with_the_old_vector(matrix, v):
     u = F.normalize(matrix @ v, dim=0)
     return u, F.normalize(matrix.T @ u, dim=0), u @ matrix @ v
 
+def round_with_places_changed(matrix, v):
+    u, v, sigma = one_round(matrix, v)
+    return v, u, sigma
+
+def round_with_the_length(matrix, v):
+    u, v, _ = one_round(matrix, v)
+    return u, v, (matrix @ v).norm()
+
 def round_squared(matrix, v):
     u, v, sigma = one_round(matrix, v)
     return u, v, sigma**2
@@ -77,7 +86,9 @@ def _seen_round(answer):
     for rows, columns in ((3, 3), (2, 5), (6, 4)):
         matrix, v = torch.randn(rows, columns, generator=dice), torch.randn(columns, generator=dice)
         result = answer(matrix.clone(), v/v.norm())
-        if isinstance(result, (list, tuple)) and len(result) == 3: result = dict(zip(("the new u", "the new v", "sigma"), result))
+        if isinstance(result, (list, tuple)) and len(result) == 3:
+            result = dict(zip(("the new u", "the new v", "sigma"), result))
+            if getattr(result["sigma"], "ndim", None) == 0: result["sigma"] = float(result["sigma"])
         seen[f"a matrix of {rows} by {columns}"] = result
     return seen
 
@@ -91,6 +102,8 @@ def _seen_square_round(answer):
 power = Exercise("stable_gan.2", "One round of power iteration", one_round, _seen_square_round,
     wrong=[(round_without_length, "The directions are right, but the vectors keep growing, and u·Wv with them. Bring both to length 1 (`F.normalize(…, dim=0)`)."),
            (round_with_the_old_vector, "Nearly: σ is estimated with the old v, before it was improved. Take both new vectors."),
+           (round_with_places_changed, "The two vectors have changed places in what you return: u first, then v."),
+           (round_with_the_length, "The length of Wv is an estimate of σ too, that of the next round. Here u·Wv is asked for."),
            (round_squared, "This is the eigenvalue of WᵀW, which is σ². You need u·Wv itself."),
            (round_in_parallel, "v came back as it was. It is improved with the new u: v ← Wᵀu, then length 1."),
            (round_divided_by_the_largest, "Dividing by the largest entry keeps numbers small, but the length is not 1, so u·Wv is not σ. Divide by the Euclidean length."),
@@ -112,6 +125,7 @@ def _slope(discriminator, real, reduce=torch.Tensor.sum, create_graph=True):
 def r1_without_graph(discriminator, real): return _slope(discriminator, real, create_graph=False).square().sum(dim=(1, 2, 3)).mean()
 def r1_mean_over_pixels(discriminator, real): return _slope(discriminator, real).square().mean()
 def r1_of_the_mean(discriminator, real): return _slope(discriminator, real, torch.Tensor.mean).square().sum(dim=(1, 2, 3)).mean()
+def r1_halved(discriminator, real): return _slope(discriminator, real).square().sum(dim=(1, 2, 3)).mean()/2
 def r1_length(discriminator, real): return _slope(discriminator, real).flatten(1).norm(dim=1).mean()
 def r1_square_of_sum(discriminator, real): return _slope(discriminator, real).sum(dim=(1, 2, 3)).square().mean()
 def r1_towards_one(discriminator, real): return (_slope(discriminator, real).flatten(1).norm(dim=1)-1).square().mean()
@@ -128,8 +142,9 @@ class _Curved(nn.Module):
 def _seen_r1(answer):
     dice, network = torch.Generator().manual_seed(0), _Curved()
     value = answer(network, torch.randn(5, 1, 3, 4, generator=dice))
-    if not isinstance(value, torch.Tensor): return value
     learned = [torch.tensor(0.)]*2
+    if value is None: return None
+    if not isinstance(value, torch.Tensor): return {"the penalty": value, "its gradient for the discriminator's parameters": learned}
     if value.requires_grad: learned = [torch.zeros(()) if slope is None else slope for slope in torch.autograd.grad(value.sum(), list(network.parameters()), allow_unused=True)]
     return {"the penalty": value.detach(), "its gradient for the discriminator's parameters": learned}
 
@@ -137,6 +152,7 @@ slope = Exercise("stable_gan.3", "R1", my_r1, _seen_r1,
     wrong=[(r1_without_graph, "The number is right, but no gradient leads from it to the discriminator: it would be printed and never obeyed. `create_graph=True`."),
            (r1_mean_over_pixels, "This is the mean over all pixels. The length of a gradient is a sum over the pixels of each image; the mean is taken over the images only."),
            (r1_of_the_mean, "You took the gradient of the *mean* logit, so each slope is divided by the size of the batch. Take it of the sum: each image then gets its own slope."),
+           (r1_halved, "Half of it: the weight γ/2 of the paper is not part of this function. The caller chooses it."),
            (r1_length, "These are lengths; R1 takes their squares."),
            (r1_square_of_sum, "The slopes were added up before squaring, so ups and downs cancel. Square first, then sum over the pixels."),
            (r1_towards_one, "That is the gradient penalty, which wants the slope to be 1. R1 wants it to be 0."),
@@ -207,9 +223,11 @@ def _seen_turn(answer):
     dice, network = torch.Generator().manual_seed(1), _judge_with_norm().train()
     real, fake = torch.randn(6, 1, 8, 8, generator=dice), torch.randn(6, 1, 8, 8, generator=dice)/2-1
     result = answer(network, real.clone(), fake.clone())
-    if not isinstance(result, (list, tuple)) or len(result) != 2 or not all(isinstance(part, torch.Tensor) for part in result): return result
+    if result is None: return None
+    if not isinstance(result, (list, tuple)) or len(result) != 2 or not all(isinstance(part, torch.Tensor) for part in result):
+        return {"what comes back": type(result).__name__, "the real logits": torch.zeros(6), "the fake logits": torch.zeros(6), "whether both can be learned from": False}
     learned = [part.requires_grad for part in result]
-    return {"the real logits": result[0].detach(), "the fake logits": result[1].detach(), "whether both can be learned from": all(learned)}
+    return {"what comes back": "a pair of tensors", "the real logits": result[0].detach(), "the fake logits": result[1].detach(), "whether both can be learned from": all(learned)}
 
 clinic_31 = Exercise("clinic.31", "The judge who looks at the company", mended_turn, _seen_turn,
     wrong=[(turn_mixed, "They are still in one batch: batch norm subtracts a mean of real and fake. Let each kind go in by itself."),
@@ -255,13 +273,13 @@ def _seen_generator(build):
     if network is None and not isinstance(build, nn.Module): return None
     z = (4*torch.linspace(0, 40, 5*32).sin()).view(5, 32).requires_grad_()
     images = network.eval()(z) if isinstance(network, nn.Module) else None
-    seen = {"shape": "no network", "within [-1, 1]": False, "darker than 0": False, "pixels differ": False, "colours differ": False, "the noise matters": False}
+    seen = {"shape": "no network", "within [-1, 1]": False, "darker than 0": False, "different pixels": 0, "colours differ": False, "the noise matters": False}
     if not isinstance(images, torch.Tensor): return seen
     seen["shape"] = str(list(images.shape))
     if list(images.shape) != [5, 3, 16, 16] or not images.requires_grad: return seen
     loud = network(20*z).detach()
     seen["within [-1, 1]"], seen["darker than 0"] = bool(loud.abs().max() <= 1.001), bool(loud.min() < 0)
-    seen["pixels differ"], seen["colours differ"] = bool((images.flatten(2).std(dim=2) > 1e-5).all()), bool(images.std(dim=1).max() > 1e-5)
+    seen["different pixels"], seen["colours differ"] = min(len(one.unique()) for one in images.flatten(0, 1)), bool(images.std(dim=1).max() > 1e-5)
     slope, = torch.autograd.grad((images*torch.linspace(-1, 1, images.numel()).view_as(images)).sum(), z, allow_unused=True)
     seen["the noise matters"] = slope is not None and bool((slope != 0).any(dim=0).all())
     return seen
@@ -271,7 +289,7 @@ def _judge_generator(seen):
     shape, inside, dark, pixels, colours, noise = seen.values()
     if shape == "no network": return "A function is asked for that builds and returns a network, such as an nn.Sequential, which turns noise into pictures."
     if shape != "[5, 3, 16, 16]": return f"Five codes should become [5, 3, 16, 16], but they become {shape}. How many numbers is one picture made of?"
-    if not pixels: return "The shape is right, but all pixels of a picture are alike. The last layer must give every pixel numbers of its own."
+    if pixels < 32: return f"The shape is right, but a picture of 256 pixels has only {pixels} different ones. The last layer must give every pixel numbers of its own."
     if not inside: return "The pictures leave [-1, 1]. What ends a generator?"
     if not dark: return "No pixel is below 0, while real images reach -1. A tanh reaches both ends."
     if not colours: return "The three colours are one and the same map, so every picture is grey."
@@ -326,10 +344,11 @@ def _read(images): return (images.flatten(1).mean(dim=1)*10).long()
 def _seen_panels(answer):
     painter = _Painter()
     result = answer(painter, _read, 6)
-    if not isinstance(result, (list, tuple)) or len(result) != 2 or not all(isinstance(part, torch.Tensor) for part in result): return result
-    pictures, readings = result
+    if result is None: return None
+    pair = isinstance(result, (list, tuple)) and len(result) == 2 and all(isinstance(part, torch.Tensor) for part in result)
+    pictures, readings = result if pair else (torch.zeros(0), torch.zeros(0))
     fits = pictures.ndim == 4 and torch.equal(_read(pictures), readings)
-    return {"shape of the pictures": list(pictures.shape), "shape of the readings": list(readings.shape), "readings are those of the pictures": fits,
+    return {"what comes back": "a pair of tensors" if pair else type(result).__name__, "shape of the pictures": list(pictures.shape), "shape of the readings": list(readings.shape), "readings are those of the pictures": fits,
             "times that a batch was painted": painter.calls, "pictures painted": painter.painted}
 
 clinic_42 = Exercise("clinic.42", "Every panel from another batch", pictures_and_readings, _seen_panels,

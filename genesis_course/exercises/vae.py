@@ -7,18 +7,20 @@ Docs: https://genesis-course.github.io/genesis-course/answers/vae.html.md"""
 # %% auto #0
 __all__ = ['between', 'drawing', 'bits_per_pixel', 'rates', 'direction', 'weighting', 'clinic_15', 'clinic_16', 'clinic_17',
            'clinic_18', 'clinic_19', 'kl_between', 'kl_ignores_the_prior', 'kl_turned_round', 'kl_averaged',
-           'kl_of_the_batch', 'kl_distance_unscaled', 'kl_without_half', 'kl_without_logarithms', 'draw_code',
-           'draw_with_variance', 'draw_with_log_variance', 'draw_with_root_of_log', 'draw_without_noise',
-           'draw_noise_alone', 'draw_shifted', 'draw_cut_off', 'draw_cut_in_half', 'direction_of',
-           'direction_of_one_number', 'direction_without_centre', 'direction_of_largest_spread', 'direction_of_mean',
-           'direction_backwards', 'tighter_bound', 'bound_of_means', 'bound_underflows', 'bound_without_count',
-           'bound_of_the_best', 'bound_over_images', 'bound_divided', 'mended_15', 'patient_15',
+           'kl_of_the_batch', 'kl_distance_unscaled', 'kl_with_log_sigma', 'kl_with_a_sign_turned', 'kl_without_half',
+           'kl_without_logarithms', 'draw_code', 'draw_with_variance', 'draw_with_log_variance',
+           'draw_with_root_of_log', 'draw_without_noise', 'draw_noise_alone', 'draw_with_dice_of_its_own',
+           'draw_shifted', 'draw_cut_off', 'draw_cut_in_half', 'direction_of', 'direction_of_one_number',
+           'direction_without_centre', 'direction_of_largest_spread', 'direction_of_mean', 'direction_backwards',
+           'tighter_bound', 'bound_of_means', 'bound_underflows', 'bound_without_count', 'bound_of_the_best',
+           'bound_over_images', 'bound_minus_count', 'bound_divided', 'mended_15', 'patient_15',
            'same_noise_every_time', 'encoder_detached', 'compares_with_the_mean', 'compares_codes', 'mended_16',
-           'patient_16', 'samples_but_pays_nothing', 'pays_but_never_samples', 'fixed_cloud', 'rewards_the_kl',
-           'decodes_the_prior', 'mended_17', 'patient_17', 'sums_the_kl_alone', 'sums_the_pixels_alone',
-           'forgets_the_batch', 'drops_the_half', 'mended_18', 'patient_18', 'takes_it_for_the_variance',
-           'sign_flipped', 'takes_it_for_sigma', 'absolute_value', 'clamps_at_zero', 'forgets_the_one', 'mended_19',
-           'patient_19', 'joint_but_detached', 'encoder_reconstructs_alone', 'decoder_paints_noise']
+           'patient_16', 'samples_but_pays_nothing', 'pays_but_never_samples', 'fixed_cloud', 'takes_it_for_log_sigma',
+           'rewards_the_kl', 'decodes_the_prior', 'mended_17', 'patient_17', 'sums_the_kl_alone',
+           'sums_the_pixels_alone', 'forgets_the_batch', 'drops_the_half', 'mended_18', 'patient_18',
+           'takes_it_for_the_variance', 'sign_flipped', 'takes_it_for_sigma', 'absolute_value', 'clamps_at_zero',
+           'forgets_the_half', 'forgets_the_one', 'mended_19', 'patient_19', 'joint_but_detached',
+           'encoder_reconstructs_alone', 'decoder_paints_noise']
 
 # %% ../../nbs/answers/07_vae.ipynb #9b13cbe2
 import math
@@ -51,6 +53,13 @@ def kl_distance_unscaled(mean, log_variance, prior_mean, prior_log_variance):
     ratio = (log_variance-prior_log_variance).exp()
     return (ratio + (mean-prior_mean).square() - 1 - (log_variance-prior_log_variance)).sum(dim=1)/2
 
+def kl_with_log_sigma(mean, log_variance, prior_mean, prior_log_variance):
+    return kl_between(mean, 2*log_variance, prior_mean, 2*prior_log_variance)
+
+def kl_with_a_sign_turned(mean, log_variance, prior_mean, prior_log_variance):
+    ratio = (log_variance-prior_log_variance).exp()
+    return (ratio + (mean-prior_mean).square()/prior_log_variance.exp() - 1 + (log_variance-prior_log_variance)).sum(dim=1)/2
+
 def kl_without_half(mean, log_variance, prior_mean, prior_log_variance):
     return 2*kl_between(mean, log_variance, prior_mean, prior_log_variance)
 
@@ -75,6 +84,8 @@ between = Exercise("vae.1", "KL between two clouds", kl_between, _seen_kl,
            (kl_averaged, "The mean over the latent numbers was taken. Independent numbers add their nats: sum."),
            (kl_of_the_batch, "One number for the whole batch. Keep one for each image, [B]."),
            (kl_distance_unscaled, "Nearly: the squared distance counts in units of the prior's variance. Far is less far in a wide prior."),
+           (kl_with_log_sigma, "What you are given is log σ². Here it was taken for log σ: the standard deviation is exp(log σ² / 2)."),
+           (kl_with_a_sign_turned, "The logarithm of the ratio has the wrong sign: a cloud narrower than the prior has to pay for it."),
            (kl_without_half, "Twice too much. Every term of it carries the factor one half."),
            (kl_without_logarithms, "The logarithms of the variances are missing, so a cloud that is narrower than the prior would be rewarded without end.")],
     hints=["Measure everything in units of the prior: shift by its mean, divide by its standard deviation. What is left is the KL to N(0, I).",
@@ -91,6 +102,7 @@ def draw_with_log_variance(mean, log_variance, noise): return mean + log_varianc
 def draw_with_root_of_log(mean, log_variance, noise): return mean + log_variance.abs().sqrt()*noise
 def draw_without_noise(mean, log_variance, noise): return mean
 def draw_noise_alone(mean, log_variance, noise): return torch.exp(log_variance/2)*noise
+def draw_with_dice_of_its_own(mean, log_variance, noise): return mean + torch.exp(log_variance/2)*torch.randn_like(mean)
 def draw_shifted(mean, log_variance, noise): return mean + torch.exp(log_variance/2) + noise
 
 def draw_cut_off(mean, log_variance, noise):
@@ -104,8 +116,8 @@ def _seen_draw(draw):
     mean, log_variance = (torch.randn(3, 2, generator=dice).requires_grad_() for _ in range(2))
     code = draw(mean, log_variance, torch.randn(3, 2, generator=dice))
     if code is None: return None
-    if not isinstance(code, torch.Tensor): return {"the code": code}
     slopes = [torch.zeros(3, 2)]*2
+    if not isinstance(code, torch.Tensor): return {"the code": code, "the gradient of the mean": slopes[0], "the gradient of the log-variance": slopes[1]}
     if code.requires_grad:
         found = torch.autograd.grad(code.square().sum(), [mean, log_variance], allow_unused=True)
         slopes = [torch.zeros(3, 2) if slope is None else slope for slope in found]
@@ -117,6 +129,7 @@ drawing = Exercise("vae.2", "A draw with a gradient", draw_code, _seen_draw,
            (draw_with_root_of_log, "That is the root of the logarithm. First undo the logarithm, then take the root; or halve the logarithm first, which is the same."),
            (draw_without_noise, "This is the mean itself: nothing is drawn, and the log-variance never matters."),
            (draw_noise_alone, "The spread is right, but around 0. The cloud of this image lies around its mean."),
+           (draw_with_dice_of_its_own, "These are dice of its own. The noise is given: use that, so that the same noise gives the same code."),
            (draw_shifted, "σ was added, not multiplied: the spread is 1 wherever the encoder says, and the middle is off by σ."),
            (draw_cut_off, "The numbers are right, but they were computed under no_grad, so no gradient comes back, which was the reason for writing it this way."),
            (draw_cut_in_half, "The mean gets its gradient, the log-variance gets none: look for the detach.")],
@@ -134,6 +147,7 @@ rates = Exercise("vae.3", "Bits for a pixel", bits_per_pixel,
            (60*math.log(2)/400, "The conversion went the wrong way: a nat is more than a bit (1/log 2 = 1.44 of them)."),
            (60/math.log(2), "That is bits for the whole image. It has 20 times 20 pixels."),
            (60/math.log(2)/20, "An image of 20 by 20 has 400 pixels."),
+           (0.22, "Rounded too far. Write the expression, and let Python compute it."),
            (60/math.log(10)/400, "Those are decimal digits for a pixel: bits go with the logarithm of 2, not of 10.")],
     hints=["How many nats are one bit? One fair coin is log 2 nats.", "60/math.log(2) is the number of bits for the image.", "Divide by 20·20."],
     insight="About a fifth of a bit: two states for each pixel would cost a whole one. All the rest is known beforehand to someone who knows digits.", tolerance=2e-3)
@@ -175,19 +189,19 @@ def _seen_direction(find):
     codes, factor = _some_codes(200, seed=0)
     direction = find(codes.clone(), factor.clone())
     if direction is None: return None
-    if not isinstance(direction, torch.Tensor) or list(direction.shape) != [5]:
-        return {"a direction of five numbers": False, "its length": 0., "how well it orders new images": 0.}
+    what = str(list(direction.shape)) if isinstance(direction, torch.Tensor) else f"no tensor but {type(direction).__name__}"
+    if what != "[5]": return {"shape": what, "its length": 0., "how well it orders new images": 0.}
     new, value = _some_codes(400, seed=1)
     found = torch.corrcoef(torch.stack([new @ direction.detach().float(), value]))[0, 1].nan_to_num().item()
-    return {"a direction of five numbers": True, "its length": direction.norm().item(), "how well it orders new images": found}
+    return {"shape": what, "its length": direction.norm().item(), "how well it orders new images": found}
 
 # %% ../../nbs/answers/07_vae.ipynb #16d6971a
 def _judge_direction(seen):
-    right, length, found = seen.values()
-    if not right: return "A direction in the space of the codes is asked for: a tensor of five numbers for these codes of five."
+    shape, length, found = seen.values()
+    if shape != "[5]": return f"A direction in the space of the codes is asked for, [5] for these codes of five numbers; this is {shape}."
     if not abs(length-1) < 1e-3: return f"Its length is {length:.3g}. Divide by the norm, so that one step is the same in every direction."
     if found < -0.5: return "It points backwards: walking along it makes the factor smaller."
-    if found < 0.9: return f"Along your direction, new codes correlate with the factor by {found:.2f}; 0.9 is asked for. Let all numbers of the code help to predict the factor."
+    if found < 0.9: return f"Along your direction, new codes correlate with the factor by {found:.2f}; 0.9 is asked for. Numbers that carry other things as well must be weighed against each other, as a linear regression does."
 
 # %% ../../nbs/answers/07_vae.ipynb #86a3e2d9
 direction = Exercise("vae.4", "A direction that means something", direction_of, _seen_direction, judge=_judge_direction,
@@ -210,6 +224,7 @@ def bound_underflows(log_weights): return log_weights.exp().mean(dim=1).log()
 def bound_without_count(log_weights): return log_weights.logsumexp(dim=1)
 def bound_of_the_best(log_weights): return log_weights.amax(dim=1)
 def bound_over_images(log_weights): return log_weights.logsumexp(dim=0) - math.log(len(log_weights))
+def bound_minus_count(log_weights): return log_weights.logsumexp(dim=1) - log_weights.shape[1]
 def bound_divided(log_weights): return log_weights.logsumexp(dim=1)/log_weights.shape[1]
 
 # %% ../../nbs/answers/07_vae.ipynb #72906f41
@@ -224,9 +239,10 @@ weighting = Exercise("vae.5", "From log-weights to a bound", tighter_bound, _see
            (bound_without_count, "This is the logarithm of the sum. The mean divides by K, so log K has to be taken away; without that, more draws would raise it for nothing."),
            (bound_of_the_best, "Only the best draw counts here. That is no lower bound: it rises above log p(x) with enough draws."),
            (bound_over_images, "Images were averaged, not draws. Rows are images here, columns are draws."),
+           (bound_minus_count, "K itself was taken away. A mean inside the logarithm takes log K away."),
            (bound_divided, "A mean inside the logarithm is a subtraction outside: log(s/K) = log s - log K.")],
     hints=["log of the mean of exp of the log-weights, along the draws.", "`torch.logsumexp` computes log Σ exp without leaving the range of floats.", "Subtract math.log(K)."],
-    insight="Most of the K weights hardly matter: the mean lives from the few draws that explain the image best. That is why K = 500 pays.")
+    insight="Most of the K weights hardly matter: the mean is made by the few draws that explain the image best. That is why K = 500 pays.")
 
 # %% ../../nbs/answers/07_vae.ipynb #eee1ce2c
 def mended_15(encoder, decoder, images):
@@ -267,18 +283,20 @@ def _seen_pairing(loss_of):
     perfect = loss_of(encoder, decoder, images.clone())
     off = loss_of(encoder, _Matrix(0.5*back), images.clone())
     swapped = loss_of(encoder, _Matrix(back.flip(0)), images.clone())
+    last = loss_of(encoder, decoder, torch.cat([images[:-1], images[-1:]+1]))           # no code paints this one rightly
     if perfect is None: return None
-    if not all(isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.isfinite().all() for loss in (perfect, off, swapped)):
-        return {"one number": False, "perfect": 0., "off": 0., "swapped": 0., "learns": False}
+    if not all(isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.isfinite().all() for loss in (perfect, off, swapped, last)):
+        return {"one number": False, "perfect": 0., "off": 0., "swapped": 0., "last": 0., "learns": False}
     slope = torch.autograd.grad(off.sum(), encoder.weight, allow_unused=True)[0] if off.requires_grad else None
-    return {"one number": True, "perfect": perfect.item(), "off": off.item(), "swapped": swapped.item(), "learns": slope is not None and bool(slope.abs().sum() > 0)}
+    return {"one number": True, "perfect": perfect.item(), "off": off.item(), "swapped": swapped.item(), "last": last.item(), "learns": slope is not None and bool(slope.abs().sum() > 0)}
 
 # %% ../../nbs/answers/07_vae.ipynb #6cb54e68
 def _judge_pairing(seen):
-    single, perfect, off, swapped, learns = seen.values()
+    single, perfect, off, swapped, last, learns = seen.values()
     if not single: return "A loss is one number, a tensor that knows its gradient."
     if perfect > 1e-6: return f"With an encoder and a decoder that undo each other the loss should be 0, but it is {perfect:.3g}. Is each image compared with the picture of its own code?"
     if min(off, swapped) < 1e-6: return "The loss is 0 even for a decoder that paints the wrong pictures. Compare image by image, pixel by pixel."
+    if last < 1e-6: return "The loss is 0 although the last picture of the batch is painted wrongly. Compare all images."
     if not learns: return "The loss never reaches the encoder. Did something cut the gradient between the code and the picture?"
 
 # %% ../../nbs/answers/07_vae.ipynb #3fd1717b
@@ -315,6 +333,11 @@ def fixed_cloud(model, x):
     mean, _ = model.encode(x)
     return -bernoulli_log_likelihood(model.decode(mean+torch.randn_like(mean)), x).mean()
 
+def takes_it_for_log_sigma(model, x):
+    mean, log_variance = model.encode(x)
+    z = mean + log_variance.exp()*torch.randn_like(mean)
+    return -bernoulli_log_likelihood(model.decode(z), x).mean() + kl_divergence(mean, log_variance).mean()
+
 def rewards_the_kl(model, x):
     mean, log_variance = model.encode(x)
     return -bernoulli_log_likelihood(model.decode(reparameterise(mean, log_variance)), x).mean() - kl_divergence(mean, log_variance).mean()
@@ -324,12 +347,15 @@ def decodes_the_prior(model, x):
     return -bernoulli_log_likelihood(model.decode(torch.randn_like(mean)), x).mean() + kl_divergence(mean, log_variance).mean()
 
 # %% ../../nbs/answers/07_vae.ipynb #e65e8b2b
-class _TinyModel:
+class _TinyModel(nn.Module):
     "An encoder and a decoder that are given by matrices: images [B, 1, 2, 2] in [0, 1], codes [B, 2]"
     def encode(self, x):
         flat = x.flatten(1)
         return 2*flat[:, :2]-0.5, 1.5*flat[:, 2:]-2.5
     def decode(self, z): return (torch.cat([4*z, -3*z], dim=1)).view(-1, 1, 2, 2)
+    def forward(self, images):
+        mean, log_variance = self.encode((images+1)/2)
+        return self.decode(reparameterise(mean, log_variance)), mean, log_variance
 
 def _seen_bound_of(loss_of):
     x = torch.rand(400, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -345,6 +371,7 @@ _RIGHT_16 = 5.90
 def _judge_bound(seen):
     single, loss = seen.values()
     if not single: return "A loss is one number: the mean over the batch."
+    if abs(loss+_RIGHT_16) < 0.03*_RIGHT_16: return "That is the bound itself, which one raises. A loss is lowered: turn the sign of the whole."
     if not abs(loss-_RIGHT_16) < 0.03*_RIGHT_16: return f"On a test model the bound is {_RIGHT_16:.3g} nats, and yours is {loss:.3g}. Sum over pixels and over latent numbers, mean over the batch."
 
 # %% ../../nbs/answers/07_vae.ipynb #cfc9c3e2
@@ -353,6 +380,7 @@ clinic_16 = Exercise("clinic.16", "An autoencoder that is called a VAE", mended_
            (samples_but_pays_nothing, "Now a code is drawn, but without the KL the encoder will make its clouds as small as it likes and put them wherever it likes. The second term of the bound is missing."),
            (pays_but_never_samples, "The KL is there, but the decoder only ever sees the means. The places around them, where samples come from, stay unknown to it."),
            (fixed_cloud, "Noise of a fixed size around the mean: the encoder can escape it by moving the means further apart, and the KL that would stop it is missing."),
+           (takes_it_for_log_sigma, "The noise was multiplied by the variance. `exp(log_variance/2)` is the standard deviation."),
            (rewards_the_kl, "The sign of the KL is wrong: this model earns more the further its clouds are from the prior."),
            (decodes_the_prior, "The decoder was given noise that has nothing to do with the image: case 15 again. Draw from the image's own cloud.")],
     hints=["What does the encoder say that the patient throws away?", "Draw with `reparameterise(mean, log_variance)`, decode the draw, and add `kl_divergence(mean, log_variance).mean()`."],
@@ -398,6 +426,7 @@ def _seen_balance(loss_of):
 # %% ../../nbs/answers/07_vae.ipynb #c1da4429
 def _judge_balance(seen):
     pixels, kl = seen.values()
+    if pixels < 0 or kl < 0: return f"The sign of {'both terms is' if max(pixels, kl) < 0 else 'the pixels is' if pixels < 0 else 'the KL is'} turned round: this is {'the bound, not the loss' if max(pixels, kl) < 0 else 'rewarded here, not paid for'}."
     if not (pixels > 0 and kl > 0): return "Both terms should be there, as one positive number: what the pixels cost, and what the code costs."
     if not abs(pixels-kl) < 1e-3*pixels: return f"Beside the bound, the pixels are counted {pixels:.3g} times and the KL {kl:.3g} times. Both must be counted alike."
 
@@ -424,6 +453,7 @@ def sign_flipped(mean, log_variance): return -mended_18(mean, log_variance)
 def takes_it_for_sigma(mean, log_variance): return (mean.square() + (2*log_variance).exp() - 1 - 2*log_variance).sum(dim=1)/2
 def absolute_value(mean, log_variance): return patient_18(mean, log_variance).abs()
 def clamps_at_zero(mean, log_variance): return patient_18(mean, log_variance).clamp(min=0)
+def forgets_the_half(mean, log_variance): return 2*mended_18(mean, log_variance)
 def forgets_the_one(mean, log_variance): return (mean.square() + log_variance.exp() - log_variance).sum(dim=1)/2
 
 # %% ../../nbs/answers/07_vae.ipynb #f99da653
@@ -441,6 +471,7 @@ clinic_18 = Exercise("clinic.18", "A KL below zero", mended_18, _seen_divergence
            (takes_it_for_sigma, "Here it is taken for log σ. The encoder says log σ², which is twice as much."),
            (absolute_value, "The absolute value of a wrong number is positive, and still wrong. Which term should have the exponential?"),
            (clamps_at_zero, "Clamping hides the symptom: the gradient is now zero wherever the number was negative. Which term should have the exponential?"),
+           (forgets_the_half, "Twice too much: every term carries the factor one half."),
            (forgets_the_one, "Nearly: where the cloud equals the prior the KL must be 0, and here it is half for every latent number.")],
     hints=["Put in μ = 0 and log σ² = 0: what must come out?", "The terms are μ², σ², -1 and -log σ². Which of them is an exponential of what the encoder says?",
            "mean² + exp(log_variance) - 1 - log_variance, halved and summed over dimension 1."],
