@@ -227,15 +227,17 @@ def add_adapters(
     rank,         # r, of each adapter
     alpha=None,   # α; None: the rank, so that the product counts as it is
     names=None,   # parts whose linear and convolutional layers get one; None: all but the last part
+    norms=True,   # whether the batch norms of these parts go on learning and measuring
 ):
-    "Freeze a network and give its layers low-rank adapters, the only weights that learn from now on; returns the network"
+    "Freeze a network and give its layers low-rank adapters, which alone learn from now on, with the batch norms among them; returns the network"
     rank, alpha = check_whole("rank of the adapters", rank), check_number("alpha", rank if alpha is None else alpha)
-    chosen = list(parts(network).items())[:-1] if names is None else _named(network, names).items()
+    chosen = list(parts(network).items())[:-1] if names is None else list(_named(network, names).items())
     layers = {f"{part}.{name}".strip("."): layer for part, module in chosen for name, layer in module.named_modules()
               if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))}
     if not layers: raise CourseError("There is no linear or convolutional layer in these parts that could take an adapter.")
     for name, layer in layers.items(): _check_adapter(name, layer, rank)
     freeze(network)
+    for layer in (layer for _, module in chosen for layer in module.modules() if norms and isinstance(layer, _NORMS)): unfreeze(layer)
     for layer in layers.values(): parametrize.register_parametrization(layer, "weight", LowRank(layer.weight.detach(), rank, alpha))
     return network
 
@@ -250,7 +252,7 @@ def _check_adapter(name, layer, rank):
 # %% ../nbs/12_transfer.ipynb #9cb80341
 def merge(
     network,     # a module with adapters
-    keep=True,   # write what the adapters learned into the weights; False: take them off, and the old weights are back
+    keep=True,   # write what the adapters learned into the weights; False: take them off, and the old weights are back (batch norms keep what they learned)
 ):
     "The network without adapters: a module like the one before them, of the same size and speed"
     for layer in network.modules():

@@ -2,6 +2,7 @@
 import copy
 import json
 import math
+import time
 from pathlib import Path
 import pytest
 import torch
@@ -309,11 +310,19 @@ def test_merged_is_unmerged_exactly_and_taken_off_is_the_old_network():
     assert torch.equal(adapted(x), out), "a copy was merged, and the original broke"
     assert set(kept.state_dict()) == names == set(off.state_dict()) and not any(isinstance(layer, LowRank) for layer in kept.modules())
 
-def test_only_adapters_and_what_is_unfrozen_learn():
-    network = unfreeze(add_adapters(small(), 2), "head")
+@pytest.mark.parametrize("norms", [False, True])
+def test_only_adapters_and_what_is_unfrozen_learn_and_batch_norms_if_they_may(norms):
+    network = unfreeze(add_adapters(small(), 2, norms=norms), "head")
     before = state(network)
+    layers = tuple(name+"." for name, layer in network.named_modules() if isinstance(layer, nn.BatchNorm2d)) if norms else ()
     fit(network, F.cross_entropy, pairs(), lr=0.01, device="cpu")
-    assert changed(network, before) == {name for name in before if name.startswith("head.3") or name.endswith((".A", ".B"))}
+    assert changed(network, before) == {name for name in before if name.startswith(("head.3", *layers)) or name.endswith((".A", ".B"))}
+
+def test_batch_norms_outside_the_adapted_parts_stay_frozen():
+    network = add_adapters(small(), 2, names=["stage2"])
+    before = state(network)
+    network.train()(pictures())
+    assert changed(network, before) and all(name.startswith("stage2") for name in changed(network, before))
 
 def test_adapters_count_r_times_rows_and_columns():
     network = add_adapters(nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 3)), 2)
@@ -349,7 +358,7 @@ def test_each_way_trains_what_it_says_and_learns(method):
     after = merge(network, keep=False).state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert any(name.startswith("head") for name in moved) and not any(name.startswith(still) for name in moved if still)
-    if method == "adapters": assert all(name.startswith("head") for name in moved)
+    if method == "adapters": assert all(name.startswith("head") or "running" in name or "num_batches" in name or before[name].ndim == 1 for name in moved)
     if method in ("all layers", "rates by depth", "gradual unfreezing"): assert in_part(moved, "stem")
 
 def test_a_way_of_no_name():
@@ -402,12 +411,14 @@ def test_the_page_trains_on_photos_when_photos_and_weights_are_there(published):
             (published/"hymenoptera_data"/split/kind).mkdir(parents=True)
             for number in range(6): Image.new("RGB", (40, 40), tuple(c+number for c in colour)).save(published/"hymenoptera_data"/split/kind/f"{number}.png")
     cells = ["".join(cell["source"]) for cell in json.loads((ROOT/"nbs"/"12_transfer.ipynb").read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    space = {"math": math, "torch": torch, "nn": nn, "F": F, "device": torch.device("cpu")}
+    space = {"math": math, "time": time, "torch": torch, "nn": nn, "F": F, "device": torch.device("cpu"), "digits": load_images("digits", size=16)}
     for module in ("data", "downloads", "support", "training", "transfer"): exec(f"from genesis_course.{module} import *", space)
-    for start in ("labelled = few_labels", "def ants_and_bees"):
-        cell = next(cell for cell in cells if cell.startswith(start))
-        exec(cell.replace("labelled = few_labels(digits, 5, seed=0)\n", ""), space)
-    assert space["ants_and_bees"](size=32) > 0.9
+    for start in ("twenty = few_labels", "def cut(network)", "def ants_and_bees"): exec(next(cell for cell in cells if cell.startswith(start)), space)
+    told = space["ants_and_bees"](size=32)
+    assert told.startswith("100.0% of 12 new photos") and "ImageNet" in told
+    (published/"resnet18-f37072fd.pth").write_bytes(b"not a file of weights")
+    told = space["ants_and_bees"](size=32)
+    assert "of 12 new photos, with features of letters" in told and "could not be had" in told
 
 def test_standardise_translates_channel_by_channel():
     x = torch.rand(2, 3, 4, 4)
