@@ -25,7 +25,7 @@ from genesis_course.attention import Transformer
 from genesis_course.cnn import conv_block, erase
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, find_file
-from genesis_course.gpu import RECIPES, Steps, compiled, matrix_rate, seconds_of, wait_for
+from genesis_course.gpu import RECIPES, Steps, compiled, first_stage, matrix_rate, seconds_of, wait_for
 from genesis_course.rnn import next_token_loss
 from genesis_course.start import default_device
 from genesis_course.support import CourseError
@@ -164,6 +164,7 @@ def recipe(name, steps, samples):
     def run(bench):
         torch.manual_seed(0)
         plan = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
+        if plan.before: first_stage(plan, bench.small(steps, 5), device=bench.device)
         trainer = Trainer(plan.players, plan.callbacks, device=bench.device)
         trainer.fit(Steps(plan.batches, 5))
         started = bench.clock()
@@ -227,8 +228,7 @@ def loading(bench):
         return [*found, one(f"DataLoader with {workers} workers", loader, len(loader.dataset))]
 
 
-PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "vae": recipe("vae", 4000, 128), "gan": recipe("gan", 4000, 64), "loading": loading, "cifar10": cifar10}
-if "genesis" in RECIPES: PARTS["genesis"] = recipe("genesis", 2000, 64)
+PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "vae": recipe("vae", 4000, 128), "gan": recipe("gan", 4000, 64), "genesis": recipe("genesis", 2000, 64), "loading": loading, "cifar10": cifar10}
 
 
 def measure(bench, names):

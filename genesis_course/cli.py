@@ -207,7 +207,7 @@ def lab(
 # %% ../nbs/backstage/04_cli.ipynb #9922cabc
 @app.command()
 def train(
-    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae or gan"),
+    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae, gan or genesis"),
     data: str = typer.Option(None, help="digits, glyphs, mnist, fashion, cifar10, a folder of photos; python, shakespeare, a text file"),
     steps: int = typer.Option(1000, min=1, help="updates in all, those before a --resume included"),
     out: Path = typer.Option(None, help="folder for checkpoint, weights, sample and results; runs/RECIPE if it is not given"),

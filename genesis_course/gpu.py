@@ -8,7 +8,7 @@ Docs: https://genesis-course.github.io/genesis-course/gpu.html.md"""
 __all__ = ['PRECISIONS', 'RECIPES', 'wait_for', 'seconds_of', 'matrix_rate', 'find_device', 'find_precision', 'compiled',
            'activation_bytes', 'states_per_weight', 'memory_needed', 'memory_used', 'piecewise', 'Frugal', 'Recomputed',
            'hot_spots', 'enough_cards', 'launch', 'ring_bytes', 'step_seconds', 'Steps', 'Progress', 'TensorBoard',
-           'Plan', 'cnn', 'rnn', 'gpt', 'vae', 'gan', 'Asked', 'train']
+           'Plan', 'cnn', 'rnn', 'gpt', 'vae', 'gan', 'genesis', 'Asked', 'train', 'first_stage']
 
 # %% ../nbs/21_gpu.ipynb #bef5da74
 import contextlib
@@ -35,6 +35,7 @@ from .attention import Muon, Transformer
 from .cnn import Augment, ResNet
 from .data import KNOWN_SETS, Batches, load_images, load_text, split_set, to_floats
 from .evaluation import features, frechet_distance
+from .genesis import GenesisParticle, genesis_players, pretraining_player
 from .plots import save_picture
 from .rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss, write
 from .stable_gan import EMA, ConvDiscriminator, ConvGenerator, conditional_players, draw_as, now_and_then, r1_penalty
@@ -404,6 +405,7 @@ class Plan:
     measure: object                                   # function without arguments → {name: number}
     sample: object = None                             # function without arguments → images [N, C, H, W] or text
     callbacks: list = field(default_factory=list)     # listeners that the recipe needs
+    before: list = field(default_factory=list)        # players of a first stage, which learn an eighth of the steps beforehand
 
 # %% ../nbs/21_gpu.ipynb #c49eeb13
 def _two_parts(data, size, seed):
@@ -471,6 +473,16 @@ def vae(data="digits", seed=0, batch=128, lr=6e-3, size=None, device=None):
                 lambda: draw(model, 100, torch.Generator(device).manual_seed(seed)))
 
 # %% ../nbs/21_gpu.ipynb #1253885b
+def _conditional(players, average, train, test, data, seed, batch, settings, device, **more):
+    "The plan for a generator that is told the class"
+    classes = len(train.classes)
+    def distance():
+        if data not in ("digits", "mnist", "glyphs"): return {}
+        made = draw_as(average.module, torch.arange(len(test)) % classes, seed=seed)
+        return {"FID of the course": frechet_distance(features(made.cpu()), features(test))}
+    return Plan(players, Batches(train, batch_size=batch, seed=seed, drop_last=True, device=device), average.module, settings, distance,
+                lambda: draw_as(average.module, torch.arange(10*classes) % classes, seed=seed), [average], **more)
+
 def gan(data="digits", seed=0, batch=64, lr=3e-3, size=None, device=None):
     "The conditional GAN of chapter 09 with R1, a falling rate and averaged weights; parameters as for `cnn`"
     train, test = _two_parts(data, size, seed)
@@ -478,15 +490,18 @@ def gan(data="digits", seed=0, batch=64, lr=3e-3, size=None, device=None):
     settings = dict(latent_dim=32, size=side, width=16, channels=channels, classes=len(train.classes))
     pair = ConvGenerator(**settings), ConvDiscriminator(side, 32, channels, len(train.classes))
     players = conditional_players(*pair, lr=lr, penalty=now_and_then(r1_penalty, 0.5, every=8), schedule=cosine)
-    average, asked = EMA(players[1], 0.998), torch.arange(10*len(train.classes)) % len(train.classes)
-    def distance():
-        if data not in ("digits", "mnist", "glyphs"): return {}
-        made = draw_as(average.module, torch.arange(len(test)) % len(train.classes), seed=seed)
-        return {"FID of the course": frechet_distance(features(made.cpu()), features(test))}
-    return Plan(players, Batches(train, batch_size=batch, seed=seed, drop_last=True, device=device), average.module, settings, distance,
-                lambda: draw_as(average.module, asked, seed=seed), [average])
+    return _conditional(players, EMA(players[1], 0.998), train, test, data, seed, batch, settings, device)
 
-RECIPES = {"cnn": cnn, "rnn": rnn, "gpt": gpt, "vae": vae, "gan": gan}
+def genesis(data="digits", seed=0, batch=64, lr=1.5e-3, size=None, device=None):
+    "The genesis particle of chapter 15, redrawing first and then the game; parameters as for `cnn`, the rate is the generator's"
+    train, test = _two_parts(data, size, seed)
+    channels, side = train.images.shape[1:3]
+    settings = dict(size=side, classes=len(train.classes), channels=channels)
+    generator = GenesisParticle(**settings)
+    players = genesis_players(generator, ConvDiscriminator(side, 32, channels, len(train.classes)), lr=(lr, 4/3*lr), schedule=warm_up(cosine), clip=5.)
+    return _conditional(players, EMA(players[1], 0.999), train, test, data, seed, batch, settings, device, before=[pretraining_player(generator, schedule=warm_up(cosine))])
+
+RECIPES = {"cnn": cnn, "rnn": rnn, "gpt": gpt, "vae": vae, "gan": gan, "genesis": genesis}
 
 # %% ../nbs/21_gpu.ipynb #f9ddd632
 class Asked(Callback):
@@ -529,7 +544,7 @@ def _planned(recipe, options):
 def train(
     recipe,             # a key of RECIPES
     data=None,          # a name or a path; None: what the recipe chooses
-    steps=1000,         # updates of each player, all in all
+    steps=1000,         # updates of each player, all in all; a first stage comes before them
     out=None,           # folder for everything that is left; None: runs/RECIPE
     resume=False,       # go on with the run that is there
     device="auto",      # see `find_device`
@@ -557,6 +572,9 @@ def train(
     if not rank: write_atomically(path.parent/"run.json", json.dumps({**about, "steps": steps, "precision": precision, "processes": ranks}, indent=1).encode())
     trainer.part = lambda _: print(f"Stopped after step {trainer.step} of {steps}. Go on with the same command and --resume.")
     if resume: _go_on(trainer, path)
+    elif plan.before and first_stage(plan, steps, [Progress()]*bar, place, kind, pieces=pieces, fit_memory=fit_memory).interrupted:
+        print("Stopped in the first stage, of which nothing is kept. Begin again with the same command.")
+        return None
     if trainer.step < steps: trainer.fit(Steps(plan.batches, steps), resume=resume)
     if trainer.interrupted: return None
     return _leave(plan, path.parent, about, trainer) if not rank else {}
@@ -566,6 +584,14 @@ def _place_of(device, ranks):
     "The device of this process; of several, each has its own card"
     place = find_device(device)
     return torch.device(place.type, int(os.environ.get("LOCAL_RANK", 0))) if ranks > 1 and place.type == "cuda" else place
+
+def first_stage(
+    plan,         # a `Plan`
+    steps,        # of the stage that follows
+    *arguments, **settings,   # as for `Frugal`, after the players
+):
+    "Let the players of a plan's first stage learn, for an eighth of the steps; returns their trainer"
+    return Frugal(plan.before, *arguments, **settings).fit(Steps(plan.batches, max(1, steps//8)))
 
 def _watchers(folder, bar):
     "A progress bar, and TensorBoard where it is installed"

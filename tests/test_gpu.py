@@ -250,12 +250,12 @@ def test_every_recipe_trains_and_leaves_its_files(name, tmp_path):
     assert measured and all(math.isfinite(value) for value in measured.values())
     files = {path.name for path in (tmp_path/"run").iterdir()}
     assert {"checkpoint.safetensors", "weights.safetensors", "results.json", "run.json"} <= files
-    assert ("sample.png" in files) == (name in ("vae", "gan")) and ("sample.txt" in files) == (name in ("rnn", "gpt"))
+    assert ("sample.png" in files) == (name in ("vae", "gan", "genesis")) and ("sample.txt" in files) == (name in ("rnn", "gpt"))
     about = load_weights(tmp_path/"run"/"weights.safetensors")[1]
     assert about["recipe"] == name and about["steps"] == 12 and about["measured"] == measured
     assert json.loads((tmp_path/"run"/"results.json").read_text())["steps"] == 12
 
-@pytest.mark.parametrize("name", ["vae", "gan", "cnn", "gpt"])
+@pytest.mark.parametrize("name", ["vae", "gan", "genesis", "cnn", "gpt"])
 def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatch, capsys):
     "Noise, augmentation, a moving average and a schedule included"
     train(name, out=tmp_path/"whole", **QUICK)
@@ -273,6 +273,26 @@ def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatc
         for key, value in ends[0][who]["module"].items(): assert torch.equal(value, ends[1][who]["module"][key]), key
     kept = [load_weights(tmp_path/folder/"weights.safetensors")[0] for folder in ("whole", "cut")]
     assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[0])
+
+def test_a_first_stage_comes_once_and_can_be_stopped(tmp_path, monkeypatch, capsys):
+    "The particles of `genesis` learn to redraw for an eighth of the steps, before the first checkpoint"
+    stages = []
+    class Watched(gpu.Frugal):
+        "Ctrl-C in the first batch of a first stage, where `press` says so"
+        press = True
+        def fit(self, *arguments, **settings):
+            stages.append([player.name for player in self.players])
+            return super().fit(*arguments, **settings)
+        def turn(self, player, batch):
+            if self.press and player.name == "redrawing": signal.raise_signal(signal.SIGINT)
+            return super().turn(player, batch)
+    monkeypatch.setattr(gpu, "Frugal", Watched)
+    assert train("genesis", out=tmp_path, **QUICK) is None and "Stopped in the first stage" in capsys.readouterr().out
+    assert not (tmp_path/"checkpoint.safetensors").exists() and stages == [["redrawing"]]
+    Watched.press = False
+    train("genesis", out=tmp_path, **QUICK)
+    train("genesis", out=tmp_path, resume=True, **{**QUICK, "steps": 14})
+    assert stages[1:] == [["redrawing"], ["discriminator", "generator"], ["discriminator", "generator"]]
 
 def test_a_finished_run_can_be_made_longer(tmp_path):
     train("vae", out=tmp_path, **QUICK)
@@ -294,7 +314,7 @@ def test_runs_that_must_not_be_mixed(tmp_path):
     said(lambda: train("vae", out=tmp_path/"alien", resume=True, **QUICK), "damaged")
 
 @pytest.mark.parametrize("settings, fragments", [
-    (dict(recipe="gtp"), ["'gtp'", "Did you mean 'gpt'?"]), (dict(recipe="diffuse"), ["cnn, rnn, gpt, vae, gan"]),
+    (dict(recipe="gtp"), ["'gtp'", "Did you mean 'gpt'?"]), (dict(recipe="diffuse"), ["cnn, rnn, gpt, vae, gan, genesis"]),
     (dict(recipe="cnn", data="mnits"), ["'mnits'", "Did you mean 'mnist'?"]), (dict(recipe="gpt", data="shakespear"), ["Did you mean 'shakespeare'?"]),
     (dict(recipe="cnn", device="cuda:9"), ["'cuda:9'", "auto"]), (dict(recipe="cnn", precision="fp16"), ["bf16"]), (dict(recipe="cnn", precision="half"), ["fp32, tf32, bf16, fp16"]),
     (dict(recipe="cnn", batch=0), ["batch"]), (dict(recipe="cnn", lr=-1.), ["lr"]), (dict(recipe="cnn", seed=-1), ["seed"]), (dict(recipe="gpt", size=8), ["no option 'size'", "batch"]),
@@ -388,7 +408,7 @@ def test_the_command_trains_stops_at_ctrl_c_and_goes_on(tmp_path):
 def test_bad_words_end_the_command_with_one_sentence(tmp_path):
     refused = genesis("train", "gtp", "--out", tmp_path/"run")
     printed = refused.communicate(timeout=60)[0]
-    assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan."
+    assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan, genesis."
 
 def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
     words = ["train", "gan", "--steps", 12, "--device", "cpu", "--out", tmp_path/"run"]
