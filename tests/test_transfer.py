@@ -433,7 +433,7 @@ def test_letters_say_little_about_photos(real_data):
     body = nn.Sequential(*list(body.children())[:-1], *body.head[:-1]).eval()
     with torch.no_grad():
         data = {split: (body(to_floats(images.images).mean(dim=1, keepdim=True)), images.labels)
-                for split in ("train", "valid") for images in [load_images(real_data/"hymenoptera_data", split, 16)]}
+                for split in ("train", "valid") for images in [load_images(Path(real_data)/"hymenoptera_data", split, 16)]}
     torch.manual_seed(0)
     head = nn.Linear(64, 2)
     fit(head, F.cross_entropy, Batches(*data["train"], batch_size=32, drop_last=True), epochs=34, lr=0.003, schedule=one_cycle, device="cpu")
