@@ -32,10 +32,10 @@ __all__ = ['ideal', 'lively', 'counting', 'readings', 'readings_trust_the_loss',
            'one_batch_of_ones', 'one_batch_turned_round', 'loss_towards_real', 'loss_towards_fake',
            'loss_towards_fake_by_belief', 'loss_towards_both', 'loss_cut_off', 'loss_sleeps', 'loss_sleeps_by_belief',
            'argue_with_fresh_fakes', 'argue_with_old_fakes', 'argue_detached', 'argue_with_old_codes',
-           'argue_with_the_door_open', 'argue_on_one_side', 'argue_without_D', 'judge_with_the_door_closed',
-           'judge_with_the_door_open', 'judge_without_gradients', 'judge_cuts_behind_D', 'judge_forgets_backward',
-           'judge_freezes_G', 'judge_the_noise', 'one_optimizer_each', 'one_optimizer_for_both',
-           'two_optimizers_for_both', 'optimizers_in_the_wrong_order', 'two_optimizers_for_G',
+           'argue_with_the_door_open', 'argue_on_one_side', 'argue_without_D', 'argue_without_zeroing',
+           'judge_with_the_door_closed', 'judge_with_the_door_open', 'judge_without_gradients', 'judge_cuts_behind_D',
+           'judge_forgets_backward', 'judge_freezes_G', 'judge_the_noise', 'one_optimizer_each',
+           'one_optimizer_for_both', 'two_optimizers_for_both', 'optimizers_in_the_wrong_order', 'two_optimizers_for_G',
            'optimizers_without_rate']
 
 # %% ../../nbs/answers/08_gan.ipynb #b6a40fea
@@ -631,6 +631,14 @@ def argue_without_D(G, D, optimizer_G, optimizer_D, batches):
         generator_loss(D(G(noise(len(real), 2)))).backward()
         optimizer_G.step()
 
+def argue_without_zeroing(G, D, optimizer_G, optimizer_D, batches):
+    for real in batches:
+        optimizer_D.zero_grad()
+        discriminator_loss(D(real), D(G(noise(len(real), 2)).detach())).backward()
+        optimizer_D.step()
+        generator_loss(D(G(noise(len(real), 2)))).backward()
+        optimizer_G.step()
+
 # %% ../../nbs/answers/08_gan.ipynb #75f2500e
 class _Diary(nn.Module):
     "A small network that remembers what it was fed"
@@ -653,6 +661,22 @@ def _towards_real(argue):
     argue(G, D, *(torch.optim.SGD(network.parameters(), lr=1e-3) for network in (G, D)), [3+torch.randn(500, 2)])
     return bool(((_weights(G)-before)*slope).sum() < 0)
 
+class _Still(torch.optim.SGD):
+    "Moves nothing, and notes how long the gradient is at every step"
+    def __init__(self, network):
+        super().__init__(network.parameters(), lr=0.)
+        self.lengths = []
+    def step(self, closure=None):
+        self.lengths.append(sum(p.grad.square().sum().item() for group in self.param_groups for p in group["params"] if p.grad is not None)**0.5)
+
+def _new_gradients(argue):
+    "Whether the gradients of networks that never move keep their length, as they do unless they add up"
+    torch.manual_seed(2)
+    G, D = dense(2, 8, 2), dense(2, 8, 1)
+    still = [_Still(network) for network in (G, D)]
+    argue(G, D, *still, [3+torch.randn(500, 2) for _ in range(4)])
+    return all(max(each.lengths) < 2*min(each.lengths) for each in still if each.lengths)
+
 def _seen_argument(argue):
     torch.manual_seed(0)
     G, D = _Diary(2, 8, 2), _Diary(2, 8, 1)
@@ -665,7 +689,8 @@ def _seen_argument(argue):
     judged = torch.cat(D.heard) if D.heard else torch.empty(0, 2)
     real = sum(bool((judged == row).all(dim=1).any()) for row in torch.cat(batches))
     return {"the generator has moved": moved[0], "the discriminator has moved": moved[1], "the codes are fresh in every step": len(codes) >= 4*6,
-            "every real point was judged": real == 24, "fakes are held still in D's turn": D.tied <= 4, "the generator moves towards real": _towards_real(argue), "weights are finite": all(bool(p.isfinite().all()) for network in (G, D) for p in network.parameters())}
+            "every real point was judged": real == 24, "fakes are held still in D's turn": D.tied <= 4, "the generator moves towards real": _towards_real(argue),
+            "gradients do not add up": _new_gradients(argue), "weights are finite": all(bool(p.isfinite().all()) for network in (G, D) for p in network.parameters())}
 
 ARGUMENT = {"the discriminator has moved": (True, "The discriminator's weights have not moved: its turn is missing, or its gradient is."),
             "the generator has moved": (True, "The generator's weights have not moved: no gradient arrives. Which fakes does its loss see, and can the gradient get through them?"),
@@ -673,6 +698,7 @@ ARGUMENT = {"the discriminator has moved": (True, "The discriminator's weights h
             "the codes are fresh in every step": (True, "Too few different codes were drawn: let every step draw its own noise, inside the loop."),
             "fakes are held still in D's turn": (True, "In the discriminator's turn the fakes still hang on the generator. Detach them there, and only there."),
             "the generator moves towards real": (True, "The generator's step moves it to where D believes in it less. Which loss does its turn lower?"),
+            "gradients do not add up": (True, "The gradients of earlier steps are still there and add up (case 23). Zero them before each turn, the generator's too."),
             "weights are finite": (True, "The weights are not finite any more.")}
 
 clinic_25 = Exercise("clinic.25", "One batch of fakes for ever", argue_with_fresh_fakes, _seen_argument, judge=_judge_by(ARGUMENT),
@@ -681,7 +707,8 @@ clinic_25 = Exercise("clinic.25", "One batch of fakes for ever", argue_with_fres
            (argue_with_old_codes, "The gradient flows now. But the noise is drawn once, so the generator learns these few codes only. Draw it anew in every step."),
            (argue_with_the_door_open, "Both play, with fresh fakes. But in D's turn the fakes still hang on the generator (that is case 24): detach them there."),
            (argue_on_one_side, "The generator lowers D's loss here, so it works for D and learns to look fake (case 10). It has a loss of its own: `generator_loss`."),
-           (argue_without_D, "The generator learns now, and the discriminator's turn is gone. Both play.")],
+           (argue_without_D, "The generator learns now, and the discriminator's turn is gone. Both play."),
+           (argue_without_zeroing, "Both play, with fresh fakes. But the generator's gradient is never zeroed, so every step repeats all earlier ones: `optimizer_G.zero_grad()`.")],
     hints=["Which lines must run anew for every batch?", "D's turn: G(noise).detach(). G's turn: G(noise), without detach.", "In G's turn: generator_loss(D(G(noise(len(real), 2)))).backward()"],
     insight="One set of fakes may serve for both turns if you keep it attached and detach a copy for D: `fake = G(z)`, then `D(fake.detach())`, then `D(fake)`.",
     symptom="The samples at the end are exactly those of the beginning, and the generator's weights have not moved; or: trying to backward through the graph a second time")
