@@ -121,9 +121,9 @@ def freeze(
     for part in _named(network, names).values() if names else [network]:
         part.requires_grad_(False)
         for layer in part.modules():
-            if isinstance(layer, _NORMS) and not hasattr(layer, "held"):
-                layer.register_forward_pre_hook(_hold)
-                layer.held = True
+            if not isinstance(layer, _NORMS): continue
+            if not hasattr(layer, "held"): layer.register_forward_pre_hook(_hold)
+            layer.held = True
     return network
 
 def unfreeze(
@@ -133,6 +133,8 @@ def unfreeze(
     "Let parts learn again; returns the network"
     for part in _named(network, names).values() if names else [network]:
         part.requires_grad_(True)
+        for layer in part.modules():
+            if hasattr(layer, "held"): layer.held = False
         part.train(network.training)
     return network
 
@@ -141,7 +143,7 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, BatchNorm)
 
 def _hold(layer, inputs):
     "Before a batch norm computes: evaluation mode, as long as it is frozen"
-    if not any(parameter.requires_grad for parameter in layer.parameters()): layer.training = False
+    if layer.held and not any(parameter.requires_grad for parameter in layer.parameters()): layer.training = False
 
 def trained_weights(
     network,   # a module
