@@ -83,6 +83,14 @@ def test_freezing_twice_hangs_one_hook_and_copies_are_frozen_on_their_own():
     network.train()(pictures())
     assert changed(network, before)
 
+def test_a_batch_norm_without_weights_is_held_and_let_go():
+    network = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Conv2d(3, 1, 1))
+    x, before = torch.randn(4, 3, 5, 5)+2, state(network)
+    freeze(network).train()(x)
+    assert changed(network, before) == set()
+    unfreeze(network)(x)
+    assert changed(network, before) == {"0.running_mean", "0.running_var", "0.num_batches_tracked"}
+
 def test_dropout_of_a_frozen_part_goes_on():
     network = freeze(nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 1)), "0").train()
     assert (network[0](torch.ones(1000)) == 0).any()
@@ -160,7 +168,7 @@ def test_the_stored_runs_are_those_of_the_benchmark():
     runs = load_weights("backbone")[1]["runs"]
     assert runs == stored
     assert {(run["data"], run["seed"]) for run in runs} == {(data, seed) for data in ("digits", "mnist") for seed in range(3)}
-    assert {run["method"] for run in runs} == {"from scratch", *METHODS}
+    assert {run["method"] for run in runs} > {"from scratch", "from scratch, 800 steps", "all layers, batch norms frozen", *METHODS}
 
 def test_few_labels_are_as_many_of_each_class_and_repeat():
     digits = load_images("digits")
