@@ -318,22 +318,30 @@ def _with_a_body():
         def forward(self, x): return self.head(self.body(x))
     return Network()
 
+@torch.no_grad()
+def _says(network, x):
+    "What the body computes when the whole network is called"
+    caught = []
+    hook = network.body.register_forward_hook(lambda body, inputs, output: caught.append(output.clone()))
+    network(x)
+    hook.remove()
+    return caught[0] if caught else network.body(x)
+
 def _seen_freeze(freeze_it):
     torch.manual_seed(0)
     network, x = _with_a_body(), torch.randn(16, 3)
     for _ in range(3): network.body(x)
     network.eval()
-    before, head = network.body(x).detach(), network.head[1].weight.detach().clone()
+    before, head = _says(network, x), network.head[1].weight.detach().clone()
     network.train()
     freeze_it(network)
     weights = [parameter.detach().clone() for parameter in network.body.parameters()]      # those of a body that does the same are as good
     quiet = not network.body.training
     network.train()
-    with torch.no_grad():
-        while_training = network.body(x)
-        network.eval()
-        in_evaluation = network.body(x)
-        network.train()
+    while_training = _says(network, x)
+    network.eval()
+    in_evaluation = _says(network, x)
+    network.train()
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for step in range(5 if learning else 0):
         optimizer = optimizer if step else torch.optim.SGD(learning, lr=0.5, weight_decay=0.1)
@@ -343,12 +351,13 @@ def _seen_freeze(freeze_it):
     dropout = network.head[0].training
     network.eval()
     return {"the weights of the body moved": any(not torch.equal(a, b) for a, b in zip(weights, network.body.parameters())),
-            "the body computes something else afterwards": not torch.allclose(network.body(x).detach(), before, atol=1e-6),
+            "the body computes something else afterwards": not torch.allclose(_says(network, x), before, atol=1e-6),
             "the body computes something else in training": not torch.allclose(while_training, before, atol=1e-6),
             "the head learned": not torch.equal(network.head[1].weight.detach(), head), "dropout of the head works": bool(dropout), "dropout of the head ends": not network.head[0].training,
             "gradients reach the body": any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in network.body.parameters()),
             "it computes in training as in evaluation": torch.allclose(while_training, in_evaluation, atol=1e-6), "in evaluation mode at first": quiet, "statistics are there": all(layer.running_mean is not None for layer in network.body.modules() if isinstance(layer, nn.BatchNorm1d))}
 
+# %% ../../nbs/answers/12_transfer.ipynb #61d3f9b4
 def _judge_freeze(seen):
     for name in list(seen)[:3]:
         if seen[name]: return f"Not yet: {name}."
