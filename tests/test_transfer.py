@@ -2,6 +2,7 @@
 import copy
 import json
 import math
+import pickle
 import time
 from pathlib import Path
 import pytest
@@ -349,6 +350,86 @@ def test_ranks_that_cannot_be_and_layers_that_are_taken():
     before = [parameter.requires_grad for parameter in network.parameters()]
     said(lambda: add_adapters(network, 5), "is the most")
     assert before == [parameter.requires_grad for parameter in network.parameters()]      # refused before anything was frozen
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_adapters_compute_in_the_precision_of_their_layers(dtype):
+    network = with_b(add_adapters(small().to(dtype), 2)).to(dtype)
+    assert {p.dtype for p in network.parameters()} == {dtype} == {network.eval()(pictures().to(dtype)).dtype}
+    assert {p.dtype for p in merge(network).parameters()} == {dtype}
+
+def test_adapters_on_tied_weights_keep_them_tied():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+            self.head.weight = self.embedding.weight
+        def forward(self, x): return self.head(self.embedding(x))
+    network, x = Tied(), torch.arange(9)
+    before = network(x)
+    torch.testing.assert_close(add_adapters(network, 2, names=["head"])(x), before)
+    assert network.head.parametrizations.weight.original is network.embedding.weight
+    assert merge(network).head.weight is network.embedding.weight
+
+def test_weights_with_adapters_go_to_a_file_and_come_back(tmp_path):
+    network = with_b(add_adapters(small(), 2)).eval()
+    save_weights(tmp_path/"adapted", network)
+    again = take_weights(add_adapters(small(seed=5), 2), load_weights(tmp_path/"adapted")[0]).eval()
+    torch.testing.assert_close(again(pictures()), network(pictures()), atol=5e-3, rtol=0)      # kept in half precision
+    save_weights(tmp_path/"merged", merge(network))
+    torch.testing.assert_close(take_weights(small(seed=5), load_weights(tmp_path/"merged")[0]).eval()(pictures()), network(pictures()), atol=5e-3, rtol=0)
+    other = add_adapters(small(), 3)
+    before = state(other)
+    said(lambda: take_weights(other, load_weights(tmp_path/"adapted")[0]), "another architecture", "parametrizations.weight")
+    assert changed(other, before) == set()
+
+@pytest.mark.parametrize("norms", [True, False])
+def test_a_resumed_run_with_adapters_ends_in_the_same_weights(tmp_path, norms):
+    def trainer():
+        network = unfreeze(add_adapters(small(), 2, norms=norms), "head")
+        torch.manual_seed(0)
+        return with_b(network), Trainer(Player(network, _loss, lr=0.01), Checkpoint(tmp_path/"run"), device="cpu")
+    whole, straight = trainer()
+    straight.fit(pairs(4), epochs=2)
+    _, first = trainer()
+    first.fit(pairs(4), epochs=1)
+    again, second = trainer()
+    second.fit(pairs(4), epochs=2, resume=tmp_path/"run")
+    assert changed(again, state(whole)) == set()
+
+def test_a_frozen_network_can_be_pickled_and_stays_frozen():
+    network = pickle.loads(pickle.dumps(freeze(small()))).train()
+    before = state(network)
+    network(pictures())
+    assert changed(network, before) == set() and trained_weights(network) == 0
+
+def test_a_merged_network_can_be_pickled_and_takes_adapters_again():
+    network = with_b(add_adapters(small(), 2)).eval()
+    seen = network(pictures())
+    merged = pickle.loads(pickle.dumps(merge(merge(network))))
+    torch.testing.assert_close(merged(pictures()), seen)
+    torch.testing.assert_close(add_adapters(merged, 1)(pictures()), seen)
+
+@pytest.mark.parametrize("rank", [None, 0, 1.5, True, "2", 1_000_000])
+def test_a_rank_that_is_refused_leaves_the_network_as_it_was(rank):
+    network = small()
+    before = state(network)
+    said(lambda: add_adapters(network, rank), "rank")
+    said(lambda: prepare(network, "adapters", rank=rank), "rank")
+    assert list(before) == list(network.state_dict()) and changed(network, before) == set()
+    assert trained_weights(network) == trained_weights(small())
+
+def test_a_backbone_for_fifty_two_other_classes_has_a_new_head():
+    torch.manual_seed(0)
+    assert not torch.equal(backbone(52).head[-1].weight, backbone().head[-1].weight)
+    for classes in (0, 1.5, True, "10"): said(lambda: backbone(classes), "classes", "from 1 on")
+
+def test_weights_of_another_precision_are_taken_and_the_networks_own_is_kept():
+    network = small(seed=1)
+    for kind in (torch.float16, torch.float64):
+        take_weights(network, {name: value.to(kind) if value.is_floating_point() else value for name, value in small().state_dict().items()})
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+        torch.testing.assert_close(network.stem[0].weight, small().stem[0].weight, atol=1e-3, rtol=1e-3)
 
 
 # Ways of fine-tuning

@@ -8,16 +8,22 @@ Docs: https://genesis-course.github.io/genesis-course/answers/transfer.html.md""
 __all__ = ['by_depth', 'thawing', 'adapter', 'exchange', 'line', 'clinic_34', 'unfrozen', 'shaken', 'other_eyes', 'rates',
            'rates_reversed', 'rates_one_too_small', 'rates_grow', 'rates_linear', 'rates_first_is_lr',
            'rates_of_the_head', 'awake', 'awake_from_the_input', 'awake_starts_empty', 'awake_one_only',
-           'awake_reversed', 'awake_too_early', 'awake_wraps', 'adapted', 'adapted_without_scale', 'adapted_alpha_only',
-           'adapted_alpha_over_width', 'adapted_adapter_only', 'adapted_scales_all', 'adapted_in_full', 'labels_needed',
-           'needed_linear', 'needed_next_measured', 'needed_gives_the_last', 'needed_gives_the_logarithm',
-           'needed_logarithm_of_accuracy', 'between', 'between_backwards', 'between_counters_mixed', 'between_in_place',
-           'between_weights_only', 'between_counters_of_before', 'between_beyond', 'freeze_body', 'patient_34',
-           'freeze_body_once', 'freeze_body_without_momentum', 'freeze_body_everything', 'freeze_body_silences_dropout',
-           'freeze_body_only_modes', 'freeze_body_forgets', 'two_stages', 'patient_35', 'stages_with_zeroed_gradients',
-           'stages_never_frozen', 'stages_turned_round', 'stages_head_stops', 'tune', 'patient_36', 'tune_timidly',
-           'tune_swapped', 'tune_head_only', 'tune_a_little_slower', 'as_it_knew', 'knew_no_range', 'knew_only_range',
-           'knew_along_the_width', 'knew_own_statistics', 'knew_multiplies', 'knew_bytes', 'knew_changes_in_place']
+           'awake_reversed', 'awake_too_early', 'awake_wraps', 'awake_drops_names', 'awake_of_four', 'adapted',
+           'adapted_without_scale', 'adapted_alpha_only', 'adapted_alpha_over_width', 'adapted_adapter_only',
+           'adapted_scales_all', 'adapted_in_full', 'adapted_scales_in_place', 'labels_needed', 'needed_linear',
+           'needed_next_measured', 'needed_gives_the_last', 'needed_gives_the_logarithm',
+           'needed_logarithm_of_accuracy', 'needed_rounds_up', 'needed_starts_at_one', 'needed_changes_the_counts',
+           'between', 'between_backwards', 'between_counters_mixed', 'between_in_place', 'between_in_after',
+           'between_by_name', 'between_by_size', 'between_single_only', 'between_weights_only',
+           'between_counters_of_before', 'between_beyond', 'freeze_body', 'patient_34', 'freeze_body_once',
+           'freeze_body_without_momentum', 'freeze_body_zeroes_gradients', 'freeze_body_everything',
+           'freeze_body_silences_dropout', 'freeze_body_without_a_switch', 'freeze_body_only_modes',
+           'freeze_body_forgets', 'two_stages', 'patient_35', 'stages_with_zeroed_gradients', 'stages_never_frozen',
+           'stages_turned_round', 'stages_head_stops', 'stages_one_batch_late', 'stages_lose_a_batch', 'stages_used_up',
+           'stages_with_six', 'stages_forget_before_the_step', 'tune', 'patient_36', 'tune_timidly', 'tune_swapped',
+           'tune_head_only', 'tune_waits', 'tune_a_little_slower', 'as_it_knew', 'knew_no_range', 'knew_only_range',
+           'knew_along_the_width', 'knew_own_statistics', 'knew_without_brackets', 'knew_along_the_height',
+           'knew_multiplies', 'knew_bytes', 'knew_changes_in_place']
 
 # %% ../../nbs/answers/12_transfer.ipynb #16792d6c
 import math
@@ -39,8 +45,10 @@ def rates_first_is_lr(count, lr, factor): return [lr*factor**place for place in 
 def rates_of_the_head(count, lr, factor): return [lr/factor]*(count-1)+[lr]
 
 # %% ../../nbs/answers/12_transfer.ipynb #09df2630
+def _number(value): return value if isinstance(value, str) else float(value)      # "0.01" is not a number yet
+
 def _seen_rates(write):
-    return {f"{count} parts, lr {lr}, factor {factor}": [float(rate) for rate in write(count, lr, factor)] for count, lr, factor in ((4, 0.01, 2.), (3, 1., 2.6), (1, 0.5, 3.))}
+    return {f"{count} parts, lr {lr}, factor {factor}": [_number(rate) for rate in write(count, lr, factor)] for count, lr, factor in ((4, 0.01, 2.), (3, 1., 2.6), (1, 0.5, 3.))}
 
 by_depth = Exercise("transfer.1", "A rate for each depth", rates, _seen_rates,
     wrong=[(rates_reversed, "The order is turned round: the head comes last and gets the largest rate, the part at the input the smallest."),
@@ -64,11 +72,19 @@ def awake_one_only(names, step, every): return [names[max(0, len(names)-1-step//
 def awake_reversed(names, step, every): return awake(names, step, every)[::-1]
 def awake_too_early(names, step, every): return list(names[max(0, len(names)-1-(step+1)//every):])
 def awake_wraps(names, step, every): return list(names[len(names)-1-step//every:])
+def awake_drops_names(names, step, every):
+    while len(names) > 1+step//every: names.pop(0)
+    return names
+def awake_of_four(names, step, every): return list(names[max(0, 3-step//every):])
 
 # %% ../../nbs/answers/12_transfer.ipynb #78b1df3a
 def _seen_awake(write):
-    names = ["stem", "stage1", "stage2", "head"]
-    return {f"step {step}, every {every}": list(write(list(names), step, every)) for step, every in ((0, 10), (9, 10), (10, 10), (25, 10), (31, 10), (60, 10), (3, 1))}
+    four, seen, touched = ["stem", "stage1", "stage2", "head"], {}, False
+    for names, step, every in (*((four, *moment) for moment in ((0, 10), (9, 10), (10, 10), (25, 10), (31, 10), (60, 10), (3, 1))), (["body", "head"], 0, 5), (["body", "neck", "head"], 5, 5)):
+        given = list(names)
+        seen[f"{len(names)} parts, step {step}, every {every}"] = list(write(given, step, every))
+        touched |= given != names
+    return {**seen, "the list of names was changed": touched}
 
 thawing = Exercise("transfer.2", "Who is awake", awake, _seen_awake,
     wrong=[(awake_from_the_input, "This wakes the network from the input on. Begin at the other end: the head first."),
@@ -76,7 +92,9 @@ thawing = Exercise("transfer.2", "Who is awake", awake, _seen_awake,
            (awake_one_only, "A part that has woken up stays awake: return all of them, not only the newest."),
            (awake_reversed, "The right parts, in the wrong order: keep that of `names`."),
            (awake_too_early, "A part joins *after* `every` steps: at steps 0 to every-1 the head is alone, and at step `every` there are two."),
-           (awake_wraps, "When all are awake it goes wrong: the index falls below 0, and Python counts negative indices from the end. Limit the number to len(names).")],
+           (awake_wraps, "When all are awake it goes wrong: the index falls below 0, and Python counts negative indices from the end. Limit the number to len(names)."),
+           (awake_drops_names, "The right parts, but they were cut off the reader's own list: at the next step the others are gone. Take a slice of it, which is a new list."),
+           (awake_of_four, "This counts on four parts. How many there are is len(names).")],
     hints=["How many are awake? One at first, and one more for each full `every` steps.", "`min(len(names), 1+step//every)`, and then the last so many of `names`.", "`names[len(names)-count:]`; with names[-count:] it is the same as long as count is above 0."],
     insight="By the time a part wakes, the parts after it know what they want from it. That is the whole idea.")
 
@@ -91,27 +109,34 @@ def adapted_alpha_over_width(x, W, A, B, alpha): return x @ W.T + alpha/A.shape[
 def adapted_adapter_only(x, W, A, B, alpha): return alpha/len(A)*(x @ A.T) @ B.T
 def adapted_scales_all(x, W, A, B, alpha): return alpha/len(A)*(x @ W.T + (x @ A.T) @ B.T)
 def adapted_in_full(x, W, A, B, alpha): return x @ (W + alpha/len(A)*B @ A).T
+def adapted_scales_in_place(x, W, A, B, alpha):
+    B *= alpha/len(A)
+    return x @ W.T + (x @ A.T) @ B.T
 
 # %% ../../nbs/answers/12_transfer.ipynb #70998b58
 class _Watched(torch.Tensor):
-    "A tensor that notes the largest product it takes part in"
-    largest = 0
+    "A tensor that notes when something of the size of W is made of it that is not W itself, or W seen in another way"
+    made, own = False, 0
     @classmethod
     def __torch_function__(cls, function, types, arguments=(), settings=None):
         result = super().__torch_function__(function, types, arguments, settings or {})
-        if isinstance(result, torch.Tensor) and function in _PRODUCTS: _Watched.largest = max(_Watched.largest, result.numel())
+        if isinstance(result, torch.Tensor) and result.numel() >= 2000 and result.untyped_storage().data_ptr() != _Watched.own: _Watched.made = True
         return result
-
-_PRODUCTS = {torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.mm, torch.Tensor.mm, torch.einsum, F.linear}
 
 def _seen_adapted(write):
     dice = torch.Generator().manual_seed(0)
     def tensor(*shape): return torch.randn(*shape, generator=dice, dtype=torch.float64)
-    seen = {}
-    for name, (rows, d, k, r, alpha) in {"rank 2": (3, 5, 4, 2, 8.), "rank 1": (2, 3, 6, 1, 1.)}.items(): seen[name] = write(tensor(rows, k), tensor(d, k), tensor(r, k), tensor(d, r), alpha)
-    _Watched.largest = 0
-    write(*(tensor(*shape).as_subclass(_Watched) for shape in ((2, 40), (50, 40), (3, 40), (50, 3))), 3.)
-    return {**seen, "a product as large as W": _Watched.largest >= 2000}
+    seen, touched = {}, False
+    for name, (rows, d, k, r, alpha) in {"rank 2": (3, 5, 4, 2, 8.), "rank 1": (2, 3, 6, 1, 1.)}.items():
+        given = tensor(rows, k), tensor(d, k), tensor(r, k), tensor(d, r)
+        kept = [value.clone() for value in given]
+        seen[name] = write(*given, alpha)
+        touched |= not all(map(torch.equal, given, kept))
+    large = [tensor(*shape).as_subclass(_Watched) for shape in ((2, 40), (50, 40), (3, 40), (50, 3))]
+    _Watched.own = large[1].untyped_storage().data_ptr()
+    _Watched.made = False
+    write(*large, 3.)
+    return {**seen, "a second matrix of the size of W was made": _Watched.made, "the tensors given were changed": touched}
 
 adapter = Exercise("transfer.3", "An adapter", adapted, _seen_adapted,
     wrong=[(adapted_without_scale, "The factor α/r is missing."),
@@ -119,7 +144,8 @@ adapter = Exercise("transfer.3", "An adapter", adapted, _seen_adapted,
            (adapted_alpha_over_width, "The rank r is the number of rows of A; this divides by the number of its columns."),
            (adapted_adapter_only, "This is the correction alone. The frozen layer says something too: x Wᵀ."),
            (adapted_scales_all, "The factor α/r belongs to the correction only; W₀ counts as it is."),
-           (adapted_in_full, "The numbers are right, but B A was multiplied out, a second matrix of the size of W. Send x through A first, then through B.")],
+           (adapted_in_full, "The numbers are right, but a second matrix of the size of W is made on the way, as B A is. Send x through A first, then through B."),
+           (adapted_scales_in_place, "The numbers are right, but the call scales the adapter that it was given (`*=`): the next call would scale it again. Make new tensors.")],
     hints=["A layer without bias computes x Wᵀ. With W = W₀ + (α/r) B A that is x W₀ᵀ + (α/r) x Aᵀ Bᵀ.", "Brackets decide what is multiplied first: (x @ A.T) has r columns only.", "`x @ W.T + alpha/len(A)*(x @ A.T) @ B.T`"],
     insight="In training, this order is cheap. In use, multiply B A out once and add it to W₀: then the adapter costs nothing at all.", tolerance=1e-9)
 
@@ -149,17 +175,36 @@ def needed_logarithm_of_accuracy(counts, accuracies, target):
         if low < target <= high: return a*(b/a)**(math.log(target/low)/math.log(high/low))
     return math.inf
 
+def needed_rounds_up(counts, accuracies, target):
+    needed = labels_needed(counts, accuracies, target)
+    return math.ceil(needed) if needed < math.inf else needed
+
+def needed_starts_at_one(counts, accuracies, target): return 1 if target <= accuracies[0] else labels_needed(counts, accuracies, target)
+
+def needed_changes_the_counts(counts, accuracies, target):
+    needed = labels_needed(counts, accuracies, target)
+    counts[:] = map(math.log, counts)
+    return needed
+
 # %% ../../nbs/answers/12_transfer.ipynb #64615035
 def _seen_needed(write):
-    counts, accuracies = [1, 2, 10, 100], [0.4, 0.6, 0.8, 0.95]
-    return {f"target {target}": float(write(list(counts), list(accuracies), target)) for target in (0.5, 0.7, 0.8, 0.9, 0.3, 0.4, 0.95, 0.96)}
+    seen, touched = {}, False
+    for counts, accuracies, targets in (([1, 2, 10, 100], [0.4, 0.6, 0.8, 0.95], (0.5, 0.7, 0.8, 0.9, 0.3, 0.4, 0.95, 0.96)), ([5, 40], [0.7, 0.9], (0.6, 0.8))):
+        for target in targets:
+            given = list(counts), list(accuracies)
+            seen[f"counts {counts} and the target {target}"] = _number(write(*given, target))
+            touched |= given != (counts, accuracies)
+    return {**seen, "the lists given were changed": touched}
 
 exchange = Exercise("transfer.4", "How many labels is it worth?", labels_needed, _seen_needed,
     wrong=[(needed_linear, "That line is straight in the number of labels. Make it straight in its logarithm: half-way between 1 and 100 is then 10."),
            (needed_next_measured, "This rounds up to the next number that was measured. Read the line between the two neighbours."),
            (needed_gives_the_last, "Where even the last accuracy is below the target, nobody knows how many are needed: return `math.inf`."),
            (needed_gives_the_logarithm, "This is the logarithm of the number of labels. Undo it at the end with exp."),
-           (needed_logarithm_of_accuracy, "The logarithm is taken of the accuracies. It belongs to the numbers of labels.")],
+           (needed_logarithm_of_accuracy, "The logarithm is taken of the accuracies. It belongs to the numbers of labels."),
+           (needed_rounds_up, "Leave it as it is, without rounding: this is a point on a line, and a ratio of two of them is what one wants to know."),
+           (needed_starts_at_one, "Where the first accuracy is good enough, the answer is the first number of labels, `counts[0]`. It need not be 1."),
+           (needed_changes_the_counts, "The numbers are right, but the reader's own lists were changed; the next call would take a logarithm of logarithms. Make new lists.")],
     hints=["Find the neighbours with low < target <= high first.", "How far between them? share = (target-low)/(high-low). Then go that share of the way from log a to log b.", "`a*(b/a)**share` is `exp(log a + share*(log b - log a))`."],
     insight="\"Two points better\" means little; \"worth five times as many labels\" is something one can put a price on.", tolerance=1e-6)
 
@@ -175,28 +220,42 @@ def between_in_place(before, after, t):
         if value.is_floating_point(): before[name].lerp_(value, t)
         else: before[name].copy_(value)
     return before
+def between_in_after(before, after, t):
+    for name, value in after.items():
+        if value.is_floating_point(): value.mul_(t).add_((1-t)*before[name])
+    return after
+def between_by_name(before, after, t): return {name: value if "num_batches" in name else (1-t)*before[name]+t*value for name, value in after.items()}
+def between_by_size(before, after, t): return {name: value if value.ndim == 0 else torch.lerp(before[name], value, t) if value.is_floating_point() else value for name, value in after.items()}
+def between_single_only(before, after, t): return {name: torch.lerp(before[name], value, t) if value.dtype == torch.float32 else value for name, value in after.items()}
 def between_weights_only(before, after, t): return {name: torch.lerp(before[name], value, t) for name, value in after.items() if value.is_floating_point()}
 def between_counters_of_before(before, after, t): return {name: torch.lerp(before[name], value, t) if value.is_floating_point() else before[name].clone() for name, value in after.items()}
 def between_beyond(before, after, t): return {name: before[name]+t*value if value.is_floating_point() else value for name, value in after.items()}
 
 # %% ../../nbs/answers/12_transfer.ipynb #d526fd23
+def _state(seed):
+    "A state dict with all that one may hold: weights, statistics, a single number, double precision, and two kinds of whole numbers"
+    module, dice = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), torch.Generator().manual_seed(seed)
+    module.register_parameter("temperature", nn.Parameter(torch.ones(())))
+    module.register_buffer("offset", torch.zeros(2, dtype=torch.float64))
+    module.register_buffer("order", torch.arange(2))
+    return {name: torch.randn(value.shape, generator=dice, dtype=value.dtype) if value.is_floating_point() else value+5+seed for name, value in module.state_dict().items()}
+
+def _same(one, other): return one.keys() == other.keys() and all(map(torch.equal, one.values(), other.values()))
+
 def _seen_between(write):
-    def network(seed): return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).requires_grad_(False), torch.Generator().manual_seed(seed)
-    dicts = []
-    for seed in (0, 1):
-        module, dice = network(seed)
-        for value in module.state_dict().values(): value.copy_(torch.randn(value.shape, generator=dice) if value.is_floating_point() else torch.tensor(5+seed))
-        dicts.append(module.state_dict())
-    kept = [{name: value.clone() for name, value in side.items()} for side in dicts]
-    seen = {f"t = {t}": dict(write(*[{name: value.clone() for name, value in side.items()} for side in kept], t)) for t in (0., 0.25, 1.)}
-    write(*dicts, 0.5)
-    touched = any(not torch.equal(side[name], value) for side, before in zip(dicts, kept) for name, value in before.items())
-    return {**seen, "the inputs were changed": touched}
+    seen = {f"t = {t}": dict(write(_state(0), _state(1), t)) for t in (0., 0.25, 1.)}
+    before, after = _state(0), _state(1)
+    write(before, after, 0.5)
+    return {**seen, "`before` was changed": not _same(before, _state(0)), "`after` was changed": not _same(after, _state(1))}
 
 line = Exercise("transfer.5", "The line between two networks", between, _seen_between,
     wrong=[(between_backwards, "The line is walked the wrong way: t = 0 is `before`, t = 1 is `after`."),
            (between_counters_mixed, "`num_batches_tracked` is a counter of whole numbers; mixed it becomes a float that fits no network. Take it from `after`."),
-           (between_in_place, "The numbers are right, but `before` is changed by the call: the second point of the line would start from the first. Make new tensors."),
+           (between_in_place, "The numbers are right, but `before` is changed by the call: the second point of the line would start from the first. Make new tensors; a `copy()` of the dict still holds the old ones."),
+           (between_in_after, "The numbers are right, but `after` is changed by the call: the next point of the line would lead elsewhere. Make new tensors; a `copy()` of the dict still holds the old ones."),
+           (between_by_name, "`num_batches_tracked` is one such counter, and others have other names. Ask the tensor: `value.is_floating_point()`."),
+           (between_by_size, "A single number may be a weight, too, such as a learned temperature. Ask the tensor: `value.is_floating_point()`."),
+           (between_single_only, "Floats come in more kinds than float32, such as float64 and bfloat16. `value.is_floating_point()` is true for all of them."),
            (between_weights_only, "Something is missing from the dict: what holds whole numbers belongs to a network too."),
            (between_counters_of_before, "Nearly: the counters shall come from `after`."),
            (between_beyond, "This adds the second network to the first. On a line the shares are 1-t and t, and together they are 1.")],
@@ -221,6 +280,11 @@ def freeze_body_without_momentum(network):
     for layer in network.body.modules():
         if isinstance(layer, nn.BatchNorm1d): layer.momentum = 0.
 
+def freeze_body_zeroes_gradients(network):
+    network.body.eval()
+    network.body.train = lambda mode=True: network.body
+    for parameter in network.body.parameters(): parameter.register_hook(torch.zeros_like)
+
 def freeze_body_everything(network):
     network.requires_grad_(False)
     network.eval()
@@ -229,6 +293,10 @@ def freeze_body_everything(network):
 def freeze_body_silences_dropout(network):
     network.body.requires_grad_(False)
     network.eval()
+    network.train = lambda mode=True: network
+
+def freeze_body_without_a_switch(network):
+    network.body.requires_grad_(False).eval()
     network.train = lambda mode=True: network
 
 def freeze_body_only_modes(network):
@@ -241,51 +309,71 @@ def freeze_body_forgets(network):
         if isinstance(layer, nn.BatchNorm1d): layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
 
 # %% ../../nbs/answers/12_transfer.ipynb #c643015e
-class _Frozen(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body, self.head = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU()), nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 2))
-    def forward(self, x): return self.head(self.body(x))
+def _with_a_body():
+    "A network of a class of its own: an answer may change the class"
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU()), nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 2))
+        def forward(self, x): return self.head(self.body(x))
+    return Network()
+
+@torch.no_grad()
+def _says(network, x):
+    "What the body computes when the whole network is called"
+    caught = []
+    hook = network.body.register_forward_hook(lambda body, inputs, output: caught.append(output.clone()))
+    network(x)
+    hook.remove()
+    return caught[0] if caught else network.body(x)
 
 def _seen_freeze(freeze_it):
     torch.manual_seed(0)
-    network, x = _Frozen(), torch.randn(16, 3)
+    network, x = _with_a_body(), torch.randn(16, 3)
     for _ in range(3): network.body(x)
     network.eval()
-    before, head = network.body(x).detach(), network.head[1].weight.detach().clone()
-    weights = [parameter.detach().clone() for parameter in network.body.parameters()]
+    before, head = _says(network, x), network.head[1].weight.detach().clone()
     network.train()
     freeze_it(network)
+    weights = [parameter.detach().clone() for parameter in network.body.parameters()]      # those of a body that does the same are as good
     quiet = not network.body.training
     network.train()
-    with torch.no_grad(): while_training = network.body(x).detach()
+    while_training = _says(network, x)
+    network.eval()
+    in_evaluation = _says(network, x)
+    network.train()
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for step in range(5 if learning else 0):
-        optimizer = optimizer if step else torch.optim.SGD(learning, lr=0.5)
+        optimizer = optimizer if step else torch.optim.SGD(learning, lr=0.5, weight_decay=0.1)
         optimizer.zero_grad()
         F.cross_entropy(network(2*torch.randn(8, 3)+3), torch.arange(8) % 2).backward()
         optimizer.step()
     dropout = network.head[0].training
     network.eval()
-    return {"weights of the body moved": any(not torch.equal(a, b) for a, b in zip(weights, network.body.parameters())),
-            "the body computes something else afterwards": not torch.allclose(network.body(x).detach(), before, atol=1e-6),
+    return {"the weights of the body moved": any(not torch.equal(a, b) for a, b in zip(weights, network.body.parameters())),
+            "the body computes something else afterwards": not torch.allclose(_says(network, x), before, atol=1e-6),
             "the body computes something else in training": not torch.allclose(while_training, before, atol=1e-6),
-            "the head learned": not torch.equal(network.head[1].weight.detach(), head), "dropout of the head works": bool(dropout),
-            "in evaluation mode at first": quiet, "statistics are there": network.body[1].running_mean is not None}
+            "the head learned": not torch.equal(network.head[1].weight.detach(), head), "dropout of the head works": bool(dropout), "dropout of the head ends": not network.head[0].training,
+            "gradients reach the body": any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in network.body.parameters()),
+            "it computes in training as in evaluation": torch.allclose(while_training, in_evaluation, atol=1e-6), "in evaluation mode at first": quiet, "statistics are there": all(layer.running_mean is not None for layer in network.body.modules() if isinstance(layer, nn.BatchNorm1d))}
 
+# %% ../../nbs/answers/12_transfer.ipynb #61d3f9b4
 def _judge_freeze(seen):
     for name in list(seen)[:3]:
         if seen[name]: return f"Not yet: {name}."
     if not seen["the head learned"]: return "The body is still, but the head did not learn."
-    return None if seen["dropout of the head works"] else "The body is still, but the head's dropout is switched off."
+    if not seen["dropout of the head works"]: return "The body is still, but the head's dropout is switched off."
+    return None if seen["dropout of the head ends"] else "The body is still, but `network.eval()` does not reach the head any more: its dropout goes on."
 
 clinic_34 = Exercise("clinic.34", "Frozen layers that move", freeze_body, _seen_freeze, judge=_judge_freeze,
     wrong=[(patient_34, "This is the patient. Its weights hold still, but the batch norms are in training mode: they normalise with each batch and go on averaging. Evaluation mode is the second switch."),
            (freeze_body_once, "Right for a moment: the training loop calls `network.train()`, which reaches the body too and puts it back into training mode. Make it stay."),
-           (freeze_body_without_momentum, "With a momentum of 0 the running statistics stand still, but in training mode a batch norm does not *use* them: it normalises with the batch. The head learns from features that it will never see again."),
+           (freeze_body_without_momentum, "The running statistics stand still now, but in training mode a batch norm does not *use* them: it normalises with the batch. The head learns from features that it will never see again."),
            (freeze_body_everything, "Now nothing learns at all. Freeze the body only."),
            (freeze_body_silences_dropout, "The body is still. But the whole network is held in evaluation mode, the head's dropout too. Hold the body only."),
-           (freeze_body_only_modes, "The batch norms are still, but the weights of the body learn: `requires_grad_(False)` is missing."),
+           (freeze_body_without_a_switch, "The body is still. But `network.train` does nothing any more, and `network.eval()` goes through it: the head's dropout would work in evaluation, too. Take the switch from the body alone."),
+           (freeze_body_only_modes, "The batch norms are still, but the weights of the body learn: `requires_grad_(False)` is missing (with its underscore: a module takes `requires_grad = False` without a word, and it does nothing)."),
+           (freeze_body_zeroes_gradients, "Gradients of zero are gradients: weight decay pulls at such weights. `requires_grad_(False)` leaves the optimiser nothing to work with."),
            (freeze_body_forgets, "Without running statistics the body normalises with whatever batch it gets, in evaluation too. It had statistics, from the task that it learned; they are a part of what you want to keep.")],
     hints=["Two switches: `requires_grad_(False)` for the weights, evaluation mode for the batch norms.", "`network.train()` walks through all children and calls `train()` of each. What if the body's own `train` did nothing?",
            "`network.body.eval()`, then `network.body.train = lambda mode=True: network.body`. Or `freeze(network, \"body\")` of this chapter, which uses a hook."],
@@ -343,6 +431,41 @@ def stages_head_stops(network, batches, half):
         F.cross_entropy(network(x), y).backward()
         optimizers[step >= half].step()
 
+def stages_one_batch_late(network, batches, half):
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+    network.body.requires_grad_(False)
+    for step, (x, y) in enumerate(batches):
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), y).backward()
+        optimizer.step()
+        if step == half: network.body.requires_grad_(True)
+
+def _stage(network, optimizer, batches, half=None):
+    for step, (x, y) in enumerate(batches):
+        if step == half: break
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), y).backward()
+        optimizer.step()
+
+def stages_lose_a_batch(network, batches, half, first=None):
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+    network.body.requires_grad_(False)
+    _stage(network, optimizer, batches, first or half)
+    network.body.requires_grad_(True)
+    _stage(network, optimizer, batches)
+
+def stages_used_up(network, batches, half): stages_lose_a_batch(network, batches, half, first=math.inf)
+
+def stages_with_six(network, batches, half): two_stages(network, batches, 6)
+
+def stages_forget_before_the_step(network, batches, half):
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+    for step, (x, y) in enumerate(batches):
+        network.body.requires_grad_(step >= half)
+        F.cross_entropy(network(x), y).backward()
+        optimizer.zero_grad(set_to_none=False)
+        optimizer.step()
+
 # %% ../../nbs/answers/12_transfer.ipynb #787dc425
 class _Pair(nn.Module):
     def __init__(self):
@@ -350,33 +473,58 @@ class _Pair(nn.Module):
         self.body, self.head = nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Linear(8, 3)
     def forward(self, x): return self.head(self.body(x))
 
-def _seen_stages(train):
+def _vector(part): return nn.utils.parameters_to_vector(part.parameters()).detach().clone()
+
+def _watched(network, batches, look):
+    "The batches; `look(number)` is called when the body meets one for the first time, also where they were put into a list before"
+    known, met = [], set()
+    def meet(body, inputs):
+        number = next((place for place, x in enumerate(known) if x.shape == inputs[0].shape and torch.equal(x, inputs[0])), None)
+        if number is not None and number not in met: look(number)
+        met.add(number)
+    network.body.register_forward_pre_hook(meet)
+    for x, y in batches:
+        known.append(x.clone())
+        yield x, y
+
+# %% ../../nbs/answers/12_transfer.ipynb #5b0e77a1
+def _stages(train, half):
     torch.manual_seed(0)
-    network, dice, photos = _Pair(), torch.Generator().manual_seed(1), []
-    def photograph(): photos.append([nn.utils.parameters_to_vector(part.parameters()).detach().clone() for part in (network.body, network.head)])
-    def batches():
-        for step in range(12):
-            if step == 6: photograph()
-            x = torch.randn(16, 4, generator=dice)
-            yield x, x[:, :3].argmax(dim=1)
-    photograph()
-    train(network, batches(), 6)
-    photograph()
-    if len(photos) < 3: return {"all batches were used": False, **dict.fromkeys(("body moved in stage 1", "body moved in stage 2", "head moved in stage 1", "head moved in stage 2"), False)}
-    def moved(part, stage): return not torch.equal(photos[stage-1][part], photos[stage][part])
-    return {"all batches were used": True, **{f"{name} moved in stage {stage}": moved(part, stage) for part, name in enumerate(("body", "head")) for stage in (1, 2)}, "how the body moved while it was frozen": _kind_of_move(photos)}
+    network, dice, photos, count = _Pair(), torch.Generator().manual_seed(1), {}, []
+    def photograph(moment): photos[moment] = *map(_vector, (network.body, network.head)), any(parameter.requires_grad for parameter in network.body.parameters())
+    def look(number):
+        count.append(number)
+        if number in (half, half+1): photograph(number-half)
+    inputs = torch.randn(12, 16, 4, generator=dice)
+    def loss(): return F.cross_entropy(network(inputs.flatten(0, 1)), inputs[..., :3].flatten(0, 1).argmax(dim=1)).item()
+    photograph("start")
+    at_first = loss()
+    train(network, _watched(network, ((x.clone(), x[:, :3].argmax(dim=1)) for x in inputs), look), half)
+    photograph("end")
+    for moment in (0, 1): photos.setdefault(moment, photos["end"])
+    def moved(part, since, until): return not torch.equal(photos[since][part], photos[until][part])
+    return {"all batches were used": len(count) == len(inputs), "body moved in stage 1": moved(0, "start", 0), "body moved in the first batch of stage 2": moved(0, 0, 1),
+            "body moved in stage 2": moved(0, 0, "end"), "head moved in stage 1": moved(1, "start", 0), "head moved in stage 2": moved(1, 0, "end"),
+            "body may learn in stage 2": photos[1][2], "the loss fell": loss() < 0.95*at_first, "how the body moved while it was frozen": _kind_of_move(photos["start"][0], photos[0][0], half)}
 
-def _kind_of_move(photos):
+def _seen_stages(train): return {f"half = {half}": _stages(train, half) for half in (6, 3)}
+
+def _kind_of_move(start, now, steps):
     "0: the body stood still in stage 1; 1: it shrank towards 0 by weight decay alone; 2: it went elsewhere"
-    start, now = photos[0][0], photos[1][0]
-    return 0 if torch.equal(start, now) else 1 if torch.allclose(now, start*(1-0.01*0.1)**6, atol=1e-6) else 2
+    return 0 if torch.equal(start, now) else 1 if torch.allclose(now, start*(1-0.01*0.1)**steps, atol=1e-6) else 2
 
+# %% ../../nbs/answers/12_transfer.ipynb #9c41d20e
 unfrozen = Exercise("clinic.35", "Unfrozen, and never moved", two_stages, _seen_stages,
     wrong=[(patient_35, "This is the patient: the optimiser was given only what required a gradient at that moment, so it never heard of the body. Give it all parameters, and let requires_grad decide who moves."),
            (stages_with_zeroed_gradients, "In the first stage the body shrinks: its gradients are zero, but they exist, so weight decay pulls at it. With requires_grad_(False) the gradient is None, and the optimiser passes it over."),
            (stages_never_frozen, "The body moves from the first batch on. Freeze it for the first `half` batches."),
            (stages_turned_round, "The body learns in the first stage and is frozen in the second: the other way round."),
-           (stages_head_stops, "In the second stage only the body learns. The head should go on, too.")],
+           (stages_head_stops, "In the second stage only the body learns. The head should go on, too."),
+           (stages_one_batch_late, "One batch too late: batch number `half`, counted from 0, belongs to the second stage. Unfreeze the body before its forward pass."),
+           (stages_lose_a_batch, "A batch got lost between the two loops: the first one takes batch `half` from the generator, breaks, and nobody trains on it. One loop with a switch in it loses none."),
+           (stages_used_up, "The first loop goes through all batches, and for the second one nothing is left. One loop, and a switch at step `half`."),
+           (stages_with_six, "The switch is at step 6, whatever `half` is."),
+           (stages_forget_before_the_step, "Weights move here by weight decay alone: the gradients are thrown away between `backward()` and `step()`. First zero_grad, then backward, then step.")],
     hints=["Which parameters does the optimiser know, and when was it told?", "Build it over `network.parameters()` before or after freezing, that makes no difference: those without a gradient are passed over.",
            "AdamW over all; `network.body.requires_grad_(False)` before the loop, `True` at step `half`. (A new optimiser at `half` works too, and forgets the head's moments.)"],
     insight="An optimiser is a list of tensors, made once. Freezing is a property of a tensor, and may change at any time. Keep the list complete and the two never disagree.",
@@ -391,25 +539,32 @@ def tune(network, batches):
         optimizer.step()
 
 # %% ../../nbs/answers/12_transfer.ipynb #9230182e
+def _step(network, optimizer, batch):
+    optimizer.zero_grad()
+    F.cross_entropy(network(batch[0]), batch[1]).backward()
+    optimizer.step()
+
 def _tune(network, batches, body, head, frozen=0):
     optimizer = torch.optim.Adam([{"params": network.body.parameters(), "lr": body}, {"params": network.head.parameters(), "lr": head}])
     for step, (x, y) in enumerate(batches):
         network.body.requires_grad_(step >= frozen)
-        optimizer.zero_grad()
-        F.cross_entropy(network(x), y).backward()
-        optimizer.step()
+        _step(network, optimizer, (x, y))
 
 def patient_36(network, batches): _tune(network, batches, 0.03, 0.03)
 def tune_timidly(network, batches): _tune(network, batches, 0.0003, 0.0003)
 def tune_swapped(network, batches): _tune(network, batches, 0.03, 0.001)
 def tune_head_only(network, batches): _tune(network, batches, 0.03, 0.03, frozen=1000)
+def tune_waits(network, batches):
+    for step, batch in enumerate(batches):
+        if step == 10: optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+        if step >= 10: _step(network, optimizer, batch)
 def tune_a_little_slower(network, batches): _tune(network, batches, 0.01, 0.03)
 
 # %% ../../nbs/answers/12_transfer.ipynb #ad2fc102
 def _task():
     "A body that has learned to tell four corners apart, with a new head, and batches of a task that needs the same corners"
-    dice = torch.Generator().manual_seed(0)
-    network = _Pair()
+    torch.manual_seed(0)
+    network, dice = _Pair(), torch.Generator().manual_seed(0)
     network.body[0] = nn.Linear(2, 8)
     network.head = nn.Linear(8, 2)
     with torch.no_grad():
@@ -425,26 +580,27 @@ def _task():
 
 def _run(tuner):
     network, batches = _task()
-    def body(): return nn.utils.parameters_to_vector(network.body.parameters()).detach().clone()
-    start, early = body(), []
-    def watched():
-        for step, batch in enumerate(batches()):
-            if step == 10: early.append((body()-start).norm().item())
-            yield batch
-    tuner(network, watched())
+    start, head, steps, early = _vector(network.body), _vector(network.head), [], []
+    def gone(): return (_vector(network.body)-start).norm().item()
+    def look(number):
+        "From the step on in which the head first moved: where is the body ten steps later?"
+        if not torch.equal(_vector(network.head), head): steps.append(number)
+        if len(steps) == 10: early.append(gone())
+    tuner(network, _watched(network, batches(), look))
     x = torch.randn(500, 2, generator=torch.Generator().manual_seed(9))
     with torch.no_grad(): right = (network(x).argmax(dim=1) == (x[:, 0]*x[:, 1] > 0).long()).double().mean().item()
-    return early[0] if early else -1., (body()-start).norm().item(), right
+    return early[0] if early else -1., gone(), right, not torch.equal(_vector(network.head), head)
 
 def _seen_tune(tuner):
-    early, late, right = _run(tuner)
-    usual, _, _ = _run(patient_36)
-    return {"early": early/usual, "late": late/usual, "right": right}
+    early, late, right, head = _run(tuner)
+    usual = _run(patient_36)[0]
+    return {"early": early/usual, "late": late/usual, "right": right, "head": head}
 
 def _judge_tune(seen):
+    if not seen["head"]: return "The head never moved. It is random and has to learn: is there an optimiser that knows it, and a `step()` for each batch?"
     if seen["early"] < 0: return "The training ended before step 10: go through all batches."
-    if seen["early"] > 0.2: return f"In the first ten steps the body moved {seen['early']:.0%} as far as the patient's; at most 20 % is allowed while the head is random."
-    if seen["late"] < 1e-6: return "The body never moved: that is feature extraction. It is safe, and here the task is to fine-tune. Let it move gently, or later."
+    if seen["early"] > 0.2: return f"In the first ten steps of the head the body moved {seen['early']:.0%} as far as the patient's; at most 20% is allowed while the head is random."
+    if seen["late"] < 1e-3: return "The body hardly moved: that is feature extraction. It is safe, and here the task is to fine-tune. Let it move gently, or later."
     if seen["right"] < 0.85: return f"The body is safe, but the task was not learned: {seen['right']:.0%} right. The head needs a rate that lets it learn."
     return None
 
@@ -453,7 +609,8 @@ shaken = Exercise("clinic.36", "A random head shakes the body", tune, _seen_tune
            (tune_timidly, "Now everything is slow, the head as well, and the task is not learned. Only the body should be gentle."),
            (tune_swapped, "The two rates are swapped: the body is shaken and the random head hardly learns."),
            (tune_head_only, "The body never moves: that is feature extraction, and a good first measurement. Now let it move gently, or from some step on."),
-           (tune_a_little_slower, "A third of the rate is not enough: Adam moves each weight by about its rate per step, so the body still goes a third as far.")],
+           (tune_a_little_slower, "A third of the rate is not enough: Adam moves each weight by about its rate per step, so the body still goes a third as far."),
+           (tune_waits, "To let ten batches pass only puts the shaking off: the head is as random as before when the training begins. Let it learn first, alone or faster.")],
     hints=["The optimiser takes a list of groups: `[{\"params\": …, \"lr\": …}, …]`.", "A rate of 0.03 for the head, and a tenth of it or less for the body. Or keep the body frozen for the first ten steps and more.",
            "`torch.optim.Adam([{\"params\": network.body.parameters(), \"lr\": 0.001}, {\"params\": network.head.parameters(), \"lr\": 0.03}])`"],
     insight="In the first steps the gradient that reaches the body is a random matrix times an error. There is nothing to be learned from it, and much to be lost.",
@@ -461,7 +618,7 @@ shaken = Exercise("clinic.36", "A random head shakes the body", tune, _seen_tune
 
 # %% ../../nbs/answers/12_transfer.ipynb #9585a741
 def as_it_knew(images, mean, std):
-    mean, std = (torch.as_tensor(values, dtype=images.dtype)[:, None, None] for values in (mean, std))
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (mean, std))
     return ((images+1)/2-mean)/std
 
 # %% ../../nbs/answers/12_transfer.ipynb #849fb694
@@ -471,6 +628,10 @@ def knew_no_range(images, mean, std):
 def knew_only_range(images, mean, std): return (images+1)/2
 def knew_along_the_width(images, mean, std): return ((images+1)/2-torch.tensor(mean))/torch.tensor(std)
 def knew_own_statistics(images, mean, std): return (images-images.mean(dim=(0, 2, 3), keepdim=True))/images.std(dim=(0, 2, 3), keepdim=True)
+def knew_without_brackets(images, mean, std):
+    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return (images+1)/2-mean/std
+def knew_along_the_height(images, mean, std): return ((images+1)/2-torch.tensor(mean)[:, None])/torch.tensor(std)[:, None]
 def knew_multiplies(images, mean, std):
     mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
     return ((images+1)/2-mean)*std
@@ -492,6 +653,8 @@ other_eyes = Exercise("clinic.37", "Other eyes", as_it_knew, _seen_knew,
            (knew_only_range, "The range is right. The network was also trained on standardised channels: take away the mean and divide by the deviation."),
            (knew_along_the_width, "The three numbers must meet the channels, [B, 3, H, W]: give them the shape [3, 1, 1]. As it stands they meet the last axis, and where the width happens to be 3 nobody complains."),
            (knew_own_statistics, "These are the statistics of this batch. The network knows those of its own training set, and every batch must be translated in the same way."),
+           (knew_without_brackets, "Division comes first: here the deviation divides the mean alone. Put brackets round the difference."),
+           (knew_along_the_height, "[3, 1] meets the height. The channels are one axis further to the left: [3, 1, 1]."),
            (knew_multiplies, "Divide by the deviation, so that the channels vary by about 1."),
            (knew_bytes, "The images are floats in [-1, 1], not bytes: (images + 1)/2 instead of images/255."),
            (knew_changes_in_place, "The numbers are right, but the reader's images were changed by the call; the second time it would be wrong. Make new tensors.")],
