@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from .cnn import BatchNorm, ResNet
 from .data import ImageSet
 from .downloads import find_file
+from .stable_gan import SpectralNorm
 from .support import CourseError, check_number, check_whole, import_torchvision
 from .training import Callback, load_weights
 
@@ -38,18 +39,33 @@ def take_weights(
     but=(),    # name of a part, or several, that keeps what it has
 ):
     "Put pre-trained weights into a network; `CourseError` where they do not fit, and then nothing is changed"
-    left, own = tuple(_named(network, [but] if isinstance(but, str) else but)), network.state_dict()
+    left, own = tuple(_named(network, but or ())), network.state_dict()
+    _check_state(weights)
     shapes = [{name: list(value.shape) for name, value in side.items() if not _inside(name, left)} for side in (weights, own)]
     for name in {**shapes[1], **shapes[0]}:
-        there, here = (side.get(name) for side in shapes)
-        if there != here: raise CourseError(_no_fit(network, name, there, here))
+        if shapes[0].get(name) != shapes[1].get(name): raise CourseError(_no_fit(network, name, shapes))
     network.load_state_dict({**own, **{name: weights[name] for name in shapes[1]}})
     return network
 
 # %% ../nbs/12_transfer.ipynb #82df40fa
 def _inside(name, parts): return any(name == part or name.startswith(f"{part}.") for part in parts)
 
-def _no_fit(network, name, there, here):
+def _check_state(weights):
+    if isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values()): return
+    other = " of other things" if isinstance(weights, dict) else ""
+    raise CourseError("Weights are a state dict, {name: tensor}, as network.state_dict() or load_weights(…)[0] gives it; "
+                      f"this is a {type(weights).__name__}{other}.")
+
+_MARKS = {".parametrizations.": ("has adapters", "merge the one, or call add_adapters for the other"),
+          "_orig_mod.": ("went through torch.compile", "use the plain one inside it, network._orig_mod"),
+          "module.": ("was wrapped for several devices", "use the plain one inside it, network.module")}
+
+# %% ../nbs/12_transfer.ipynb #3f7b1c02
+def _no_fit(network, name, shapes):
+    there, here = (side.get(name) for side in shapes)
+    for mark, (what, remedy) in _MARKS.items():
+        marked = [any(mark in f".{key}" for key in side) for side in shapes]
+        if marked[0] != marked[1]: return f"{'Your network' if marked[1] else 'The network of these weights'} {what}, the other one is plain: {remedy}."
     last = _last_linear(network)
     if there and here and last and _inside(name, [last]) and there[1:] == here[1:]:
         return (f"These weights end in {there[0]} classes, your network in {here[0]}. Load them into a network with {there[0]} "
@@ -61,21 +77,32 @@ def _no_fit(network, name, there, here):
 def parts(
     network,   # a module
 ):
-    "The parts of a network that hold parameters, from the input on: {name: module}; a list of blocks counts block by block"
+    "The parts of a network that hold parameters, from the input on: {name: module}; a list of blocks counts block by block, a mere wrapper not at all"
     found = {}
-    for name, child in network.named_children():
+    for name, child in _module(network).named_children():
         if isinstance(child, nn.ModuleList): found |= {f"{name}.{number}": block for number, block in child.named_children()}
         elif next(child.parameters(), None) is not None: found[name] = child
+    for name, only in found.items() if len(found) == 1 else ():
+        if "" not in (inside := parts(only)): return {f"{name}.{part}": module for part, module in inside.items()}
     return found or {"": network}
 
+def _module(network):
+    if not isinstance(network, nn.Module):
+        call = " Call it first: put brackets behind it." if callable(network) else ""
+        raise CourseError(f"A network (a torch.nn.Module) is needed here; this is {' '.join(repr(network).split()):.60}.{call}")
+    if any(map(nn.parameter.is_lazy, network.parameters())): raise CourseError("This network has layers of unknown size (nn.Lazy…). Run one batch through it first.")
+    return network
+
+# %% ../nbs/12_transfer.ipynb #7d90ae15
 def _named(network, names):
-    "{name: module} for the names of parts or of anything inside them"
-    known = dict(network.named_modules())
+    "{name: module} for the name or the names of parts or of anything inside them"
+    names = [names] if isinstance(names, str) else list(names)
+    known = {name: part for name, part in _module(network).named_modules() if name} or {"": network}
     for name in names:
-        if name not in known or name == "":
+        if not isinstance(name, str) or name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Its parts are {', '.join(parts(network))}."
-            raise CourseError(f"This network has no part {name!r:.60}.{hint}")
+            raise CourseError(f"This network has no part {' '.join(repr(name).split()):.60}.{hint}")
     return {name: known[name] for name in names}
 
 # %% ../nbs/12_transfer.ipynb #91795cff
@@ -96,7 +123,7 @@ def replace_head(
     return network
 
 def _last_linear(network):
-    linear = [name for name, layer in network.named_modules() if name and isinstance(layer, nn.Linear)]
+    linear = [name for name, layer in _module(network).named_modules() if name and isinstance(layer, nn.Linear)]
     return linear[-1] if linear else None
 
 # %% ../nbs/12_transfer.ipynb #788cf215
@@ -106,7 +133,8 @@ def few_labels(
     seed=0,   # same seed, same choice
 ):
     "So many images of each class, chosen by chance, as an ImageSet"
-    count, least = check_whole("images of each class", count), int(images.counts().min())
+    if not isinstance(images, ImageSet): raise CourseError(f"few_labels chooses from an ImageSet, as load_images gives it; this is a {type(images).__name__}.")
+    count, seed, least = check_whole("images of each class", count), check_whole("seed", seed, 0), int(images.counts().min())
     if count > least: raise CourseError(f"There are not {count:,} images of every class in {images!r}: the rarest has {least:,}.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     labels = images.labels[order]
@@ -117,8 +145,8 @@ def freeze(
     network,   # a module
     *names,    # of its parts; without any: all of it
 ):
-    "Hold parts still: no gradient for their parameters, and their batch norms stay in evaluation mode; returns the network"
-    for part in _named(network, names).values() if names else [network]:
+    "Hold parts still: no gradient for their parameters, and their norms stay in evaluation mode; returns the network"
+    for part in _named(network, names).values() if names else [_module(network)]:
         part.requires_grad_(False)
         for layer in part.modules():
             if not isinstance(layer, _NORMS): continue
@@ -131,7 +159,7 @@ def unfreeze(
     *names,    # of its parts; without any: all of it
 ):
     "Let parts learn again; returns the network"
-    for part in _named(network, names).values() if names else [network]:
+    for part in _named(network, names).values() if names else [_module(network)]:
         part.requires_grad_(True)
         for layer in part.modules():
             if hasattr(layer, "held"): layer.held = False
@@ -139,17 +167,18 @@ def unfreeze(
     return network
 
 # %% ../nbs/12_transfer.ipynb #b2711220
-_NORMS = (nn.modules.batchnorm._BatchNorm, BatchNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, BatchNorm, SpectralNorm, nn.utils.parametrizations._SpectralNorm)      # what moves without gradients
 
 def _hold(layer, inputs):
-    "Before a batch norm computes: evaluation mode, as long as it is frozen"
-    if layer.held and not any(parameter.requires_grad for parameter in layer.parameters()): layer.training = False
+    "Before a norm computes: evaluation mode, as long as it is frozen; one without parameters is asked itself"
+    learning = [parameter.requires_grad for parameter in layer.parameters()]
+    if not any(learning) and (learning or layer.held): layer.training = False
 
 def trained_weights(
     network,   # a module
 ):
     "How many of its parameters require a gradient"
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    return sum(parameter.numel() for parameter in _module(network).parameters() if parameter.requires_grad)
 
 # %% ../nbs/12_transfer.ipynb #d35e3335
 def discriminative(
@@ -158,7 +187,7 @@ def discriminative(
     optimizer=torch.optim.Adam,   # an optimiser class
 ):
     "An optimiser for `Player` in which parts nearer to the input learn more slowly (Howard & Ruder 2018, section 3.2)"
-    factor = check_number("factor between the learning rates", factor)
+    factor, network = check_number("factor between the learning rates", factor), _module(network)
     def build(parameters, lr, **settings):
         if list(map(id, parameters)) != list(map(id, network.parameters())):
             raise CourseError("discriminative was given another network than the player. Build it for the player's own: discriminative(network).")
@@ -176,8 +205,9 @@ def left_out(
     optimizer,   # the one that is to train it
 ):
     "Names of the parameters that the optimiser does not know, so that no unfreezing will ever move them"
+    if not hasattr(optimizer, "param_groups"): raise CourseError(f"left_out asks an optimiser, such as player.optimizer; this is a {type(optimizer).__name__}.")
     known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    return [name for name, parameter in network.named_parameters() if id(parameter) not in known]
+    return [name for name, parameter in _module(network).named_parameters() if id(parameter) not in known]
 
 # %% ../nbs/12_transfer.ipynb #f700f1d8
 class GradualUnfreezing(Callback):
@@ -236,7 +266,7 @@ def add_adapters(
     chosen = list(parts(network).items())[:-1] if names is None else list(_named(network, names).items())
     layers = {f"{part}.{name}".strip("."): layer for part, module in chosen for name, layer in module.named_modules()
               if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))}
-    if not layers: raise CourseError("There is no linear or convolutional layer in these parts that could take an adapter.")
+    if not layers: raise CourseError("There is no linear or convolutional layer in these parts that could take an adapter; unless parts are named, the last one is left out.")
     for name, layer in layers.items(): _check_adapter(name, layer, rank)
     freeze(network)
     for layer in (layer for _, module in chosen for layer in module.modules() if norms and isinstance(layer, _NORMS)): unfreeze(layer)
@@ -245,7 +275,7 @@ def add_adapters(
 
 def _check_adapter(name, layer, rank):
     rows, columns = layer.weight.flatten(1).shape
-    if parametrize.is_parametrized(layer):
+    if parametrize.is_parametrized(layer) or "weight" not in layer._parameters:
         raise CourseError(f"The layer {name!r} has an adapter already, or another parametrisation. Merge that first.")
     if rank > min(rows, columns):
         raise CourseError(f"A rank of {rank} is more than the layer {name!r} has: its matrix is {rows} by {columns}, so {min(rows, columns)} is the most. "
@@ -257,7 +287,7 @@ def merge(
     keep=True,   # write what the adapters learned into the weights; False: take them off, and the old weights are back (batch norms keep what they learned)
 ):
     "The network without adapters: a module like the one before them, of the same size and speed"
-    for layer in network.modules():
+    for layer in _module(network).modules():
         if not parametrize.is_parametrized(layer, "weight") or not isinstance(layer.parametrizations.weight[0], LowRank): continue
         corrected, weight = layer.weight.detach(), layer.parametrizations.weight.original
         del layer.parametrizations
@@ -277,9 +307,10 @@ def prepare(
 ):
     "Make a network ready for a way of fine-tuning; returns what `fit` or `Player` needs beside it"
     if method not in METHODS: raise CourseError(f"There is no way of fine-tuning called {method!r:.60}. There are: {', '.join(METHODS)}.")
-    names = list(parts(network))
+    last, names = check_whole("last layers", last), list(parts(network))
     if method in ("head only", "last layers"): unfreeze(freeze(network), *names[-(1 if method == "head only" else last):])
-    if method == "adapters": unfreeze(add_adapters(network, rank), names[-1])
+    elif method == "adapters": unfreeze(add_adapters(network, rank), names[-1])
+    else: unfreeze(network)
     return {"rates by depth": {"optimizer": discriminative(network)}, "gradual unfreezing": {"callbacks": [GradualUnfreezing()]}}.get(method, {})
 
 # %% ../nbs/12_transfer.ipynb #a78867ec
@@ -290,8 +321,8 @@ class Standardise(nn.Module):
         std,    # of each channel
     ):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.get_default_dtype()).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.get_default_dtype()).reshape(-1, 1, 1))
 
     def forward(self, x): return ((x+1)/2-self.mean)/self.std
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from helpers import said
 from genesis_course import gan, gpu, stable_gan, vae
+from genesis_course import genesis as particles
 from genesis_course.attention import Muon
 from genesis_course.data import Batches, digits_set
 from genesis_course.gpu import (RECIPES, Frugal, Progress, Recomputed, Steps, TensorBoard, activation_bytes, compiled, find_device, find_precision, hot_spots, launch, piecewise,
@@ -341,13 +342,13 @@ def test_memory_can_be_fitted_in_a_recipe(tmp_path, monkeypatch, capsys):
 
 def test_players_compute_on_a_device_that_is_not_the_processor(monkeypatch):
     "On `meta` no operation mixes with a tensor that was made on the processor; the checks that look at numbers are left out"
-    for module, names in ((vae, ["_check_range"]), (gan, ["check_ranges"]), (stable_gan, ["check_ranges", "_check_variety", "check_labels"])):
+    for module, names in ((vae, ["_check_range"]), (gan, ["check_ranges"]), (stable_gan, ["check_ranges", "_check_variety", "check_labels"]), (particles, ["check_labels"])):
         for name in names: monkeypatch.setattr(module, name, lambda *_: None)
     for name, recipe in RECIPES.items():
         plan = recipe(device="meta")
         batch = next(iter(plan.batches))
-        for player in plan.players: player.module.to("meta")
-        for player in plan.players:
+        for player in plan.before+plan.players: player.module.to("meta")
+        for player in plan.before+plan.players:
             result = player.loss(player.network, batch)
             value = result["loss"] if isinstance(result, dict) else result
             assert value.device.type == "meta" and value.ndim == 0, name

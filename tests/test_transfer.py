@@ -5,6 +5,7 @@ import math
 import pickle
 import time
 from pathlib import Path
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from helpers import said
 from genesis_course.attention import Muon, Transformer
 from genesis_course.cnn import BatchNorm, ResNet, conv_block
 from genesis_course.data import Batches, load_images, to_floats
+from genesis_course.stable_gan import spectral_norm
 from genesis_course.support import CourseError, import_torchvision
 from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit, load_weights, one_cycle, save_weights
 from genesis_course.transfer import (METHODS, GradualUnfreezing, LowRank, Standardise, add_adapters, backbone, discriminative, few_labels, freeze,
@@ -452,6 +454,112 @@ def test_each_way_trains_what_it_says_and_learns(method):
 
 def test_a_way_of_no_name():
     said(lambda: prepare(backbone(10), "magic"), "no way of fine-tuning called 'magic'", "adapters")
+
+
+
+# Bad input, wrappers and what moves without gradients
+
+@pytest.mark.parametrize("weights", [None, "weights.pt", Path("weights.pt"), load_weights("backbone"), small(), {"model": small().state_dict()}, {"stem.0.weight": [1.]}],
+                         ids=["None", "text", "path", "pair", "module", "nested", "list"])
+def test_what_is_no_state_dict_is_refused_and_nothing_changes(weights):
+    network = small()
+    before = state(network)
+    said(lambda: take_weights(network, weights), "Weights are a state dict", "load_weights(…)[0]")
+    assert changed(network, before) == set()
+
+def test_wrapped_and_adapted_weights_are_told_apart_from_another_architecture():
+    plain = small().state_dict()
+    for prefix, what in (("module.", "several devices"), ("_orig_mod.", "torch.compile")):
+        said(lambda: take_weights(small(), {prefix+name: value for name, value in plain.items()}), "The network of these weights", what, "network."+prefix[:-1])
+    said(lambda: take_weights(torch.compile(small(), backend="eager"), plain), "Your network went through torch.compile")
+    said(lambda: take_weights(nn.DataParallel(small()), plain), "Your network was wrapped")
+    said(lambda: take_weights(small(), add_adapters(small(), 1).state_dict()), "The network of these weights has adapters")
+    said(lambda: take_weights(add_adapters(small(), 1), plain), "Your network has adapters")
+    assert torch.equal(take_weights(small(seed=1), plain, but=None).stem[0].weight, plain["stem.0.weight"])
+
+@pytest.mark.parametrize("use", [parts, freeze, unfreeze, merge, trained_weights, discriminative, lambda network: take_weights(network, {}), lambda network: replace_head(network, 3),
+                                 lambda network: add_adapters(network, 1), lambda network: prepare(network, "all layers"), lambda network: left_out(network, torch.optim.Adam(small().parameters()))])
+def test_what_is_no_network_is_told_so(use):
+    said(lambda: use(None), "torch.nn.Module", "this is None")
+    said(lambda: use(backbone), "put brackets behind it")
+    said(lambda: use(nn.Sequential(nn.LazyLinear(3))), "unknown size", "one batch")
+
+def test_names_may_be_one_text_and_nothing_else():
+    assert trained_weights(add_adapters(small(), 1, names="head")) == trained_weights(add_adapters(small(), 1, names=["head"]))
+    network = small()
+    said(lambda: freeze(network, ["stem", "stage1"]), "no part ['stem', 'stage1']")
+    said(lambda: freeze(network, network.stem), "no part Sequential(")
+    said(lambda: replace_head(network, 3, ["head.3"]), "no part ['head.3']")
+    said(lambda: left_out(network, Player(network, _loss)), "asks an optimiser", "player.optimizer")
+
+def test_few_labels_are_chosen_from_an_image_set():
+    digits = load_images("digits")
+    for images in (None, digits.images, (digits.images, digits.labels), Batches(digits, batch_size=8)): said(lambda: few_labels(images, 1), "from an ImageSet")
+    for seed in (None, "0", 1.5): said(lambda: few_labels(digits, 1, seed), "seed")
+
+@pytest.mark.parametrize("wrap", [lambda network: torch.compile(network, backend="eager"), nn.DataParallel, nn.Sequential], ids=["compile", "DataParallel", "Sequential"])
+def test_a_wrapper_is_no_part(wrap):
+    network = wrap(small())
+    assert [name.partition(".")[2] for name in parts(network)] == list(parts(small()))
+    prepare(network, "head only")
+    assert trained_weights(network) == 36
+    prepare(network, "all layers")
+    assert trained_weights(network) == trained_weights(small())
+    prepare(network, "adapters", rank=1)
+    assert trained_weights(network) == trained_weights(prepare_adapters(small()))
+
+def prepare_adapters(network):
+    prepare(network, "adapters", rank=1)
+    return network
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(3, affine=False), nn.InstanceNorm1d(3, track_running_stats=True)], ids=["batch", "instance"])
+def test_a_norm_without_weights_is_held_and_let_go(norm):
+    network, x = nn.Sequential(nn.Linear(3, 3), norm), torch.randn(4, 3, 5)+2
+    def moves():
+        before = state(network)
+        network.train()[1](x)
+        return changed(network, before)
+    assert moves() and not (freeze(network) and moves()) and (unfreeze(network) and moves())
+
+@pytest.mark.parametrize("bound", [spectral_norm, nn.utils.parametrizations.spectral_norm], ids=["chapter 09's", "torch's"])
+def test_a_frozen_spectral_norm_stays(bound):
+    network = freeze(nn.Sequential(bound(nn.Linear(3, 3)), nn.Linear(3, 1)), "0").train()
+    before = state(network)
+    network(torch.randn(2, 3))
+    assert in_part(changed(network, before), "0") == set()
+    unfreeze(network, "0")(torch.randn(2, 3))
+    assert in_part(changed(network, before), "0")
+
+def test_a_network_can_be_prepared_once_more_in_another_way():
+    network = small()
+    prepare(network, "head only")
+    for method in ("all layers", "rates by depth", "gradual unfreezing"):
+        prepare(freeze(network), method)
+        assert trained_weights(network) == trained_weights(small())
+
+@pytest.mark.parametrize("last", [0, -1, 1.5, True, "2", None])
+def test_numbers_of_last_layers_that_cannot_be_leave_the_network_as_it_was(last):
+    network = small()
+    said(lambda: prepare(network, "last layers", last=last), "last layers", "from 1 on")
+    assert trained_weights(network) == trained_weights(small())
+
+def test_a_lone_layer_is_its_own_head():
+    layer = nn.Linear(3, 2)
+    prepare(layer, "head only")
+    assert trained_weights(layer) == 8
+    run = fit(layer, F.cross_entropy, [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))], device="cpu", **prepare(layer, "gradual unfreezing"))
+    assert trained_weights(run.players[0].module) == 8
+    said(lambda: add_adapters(layer, 1), "the last one is left out")
+
+def test_layers_whose_weight_is_not_a_parameter_take_no_adapter():
+    network = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
+    said(lambda: add_adapters(network, 1), "another parametrisation")
+    assert all(p.requires_grad for p in network.parameters())
+
+def test_standardise_takes_numbers_arrays_and_whole_numbers():
+    x = torch.rand(2, 1, 4, 4)
+    torch.testing.assert_close(Standardise(0.5, 0.25)(2*x-1), (x-0.5)/0.25)
+    assert Standardise(np.array([0.1, 0.2, 0.3]), (1, 1, 1))(torch.zeros(1, 3, 2, 2)).dtype == torch.float32
 
 
 # A network from outside
