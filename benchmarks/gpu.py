@@ -5,7 +5,7 @@
 Needs torch, torchvision, numpy, matplotlib, scikit-learn and safetensors, and nothing from the network: data that are not there are left out, and the result says so.
 Every part is timed after a warm-up and waits for the card before it looks at the clock; training times include the loading of a batch and the bookkeeping of the `Trainer`.
 The share of the rate is what the step's matrix products and convolutions (counted by PyTorch's FlopCounterMode, forward and backward) take of the fastest bf16 product
-that this card did in this run. No part is begun after seven minutes. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
+that this card did in this run. No part is begun after five and a half minutes, and what is measured is written after each part. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
 """
 import argparse
 import contextlib
@@ -31,7 +31,7 @@ from genesis_course.start import default_device
 from genesis_course.support import CourseError
 from genesis_course.training import Player, Trainer, evaluate, one_cycle, warm_up
 
-LIMIT = 420           # seconds after which no part is begun
+LIMIT = 330           # seconds after which no part is begun
 
 
 class Bench:
@@ -159,27 +159,28 @@ def cifar10(bench):
     return row(bench, "CIFAR-10 to 94 %", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
 
 
-def recipe(name, steps, samples):
+def recipe(name, steps):
     "A part that runs a recipe of `genesis train` for so many steps"
     def run(bench):
         torch.manual_seed(0)
         plan = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
         if plan.before: first_stage(plan, bench.small(steps, 5), device=bench.device)
         trainer = Trainer(plan.players, plan.callbacks, device=bench.device)
-        trainer.fit(Steps(plan.batches, 5))
+        warm = bench.small(25, 5)                                # every eighth step has a penalty of its own
+        trainer.fit(Steps(plan.batches, warm))
         started = bench.clock()
         trainer.fit(Steps(plan.batches, bench.small(steps, 5)))
         seconds = bench.clock()-started
         reached = ", ".join(f"{key} {value:.2f}" for key, value in plan.measure().items())
-        return row(bench, f"{name}, {trainer.step-5:,} steps", seconds, (trainer.step-5)*plan.batches.batch_size, reached=reached)
+        return row(bench, f"{name}, {trainer.step-warm:,} steps", seconds, (trainer.step-warm)*plan.batches.batch_size, reached=reached)
     return run
 
 
 def transformer(bench):
-    "Ten million weights on text: float32, tf32 and bf16, eager and compiled"
+    "Ten million weights on text: float32, tf32 and bf16, eager and compiled; row by row"
     text = load_text("shakespeare" if have("shakespeare") and not bench.dry else "python")
     context, batch, steps = bench.small((256, 64, 60), (16, 4, 2))
-    ids, rows = text.ids.to(bench.device), []
+    ids = text.ids.to(bench.device)
     starts = torch.randint(len(ids)-context, (batch,), device=bench.device)
     windows = ids[starts[:, None] + torch.arange(context+1, device=bench.device)]
     pair = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
@@ -189,7 +190,8 @@ def transformer(bench):
         torch.manual_seed(0)
         settings = bench.small(dict(context=context, width=384, heads=6, layers=6), dict(context=context, width=32, heads=2, layers=2))
         model = Transformer(len(text.vocabulary), **settings).to(bench.device)
-        network, bill = compiled(model, pair[0]) if compile_it and not bench.dry else (model, {})
+        with autocast(bench) if mixed else contextlib.nullcontext(): network, bill = compiled(model, pair[0]) if compile_it and not bench.dry else (model, {})
+        if "why" in bill: name = "bf16, could not be compiled"
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
         def step():
             optimizer.zero_grad()
@@ -206,9 +208,7 @@ def transformer(bench):
         seconds = bench.clock()-started
         weights = sum(p.numel() for p in model.parameters())
         note = f"{weights/1e6:.1f} M weights, loss {last.item():.2f} on one batch"+(f", {prepared:.0f} s to compile" if compile_it else "")
-        rows.append(row(bench, f"Transformer, {name}", seconds, steps*batch*context, operations*steps, reached=bill.get("why", note)))
-    torch.set_float32_matmul_precision("highest")
-    return rows
+        yield row(bench, f"Transformer, {name}", seconds, steps*batch*context, operations*steps, reached=bill.get("why", note))
 
 
 def loading(bench):
@@ -228,23 +228,30 @@ def loading(bench):
         return [*found, one(f"DataLoader with {workers} workers", loader, len(loader.dataset))]
 
 
-PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "vae": recipe("vae", 4000, 128), "gan": recipe("gan", 4000, 64), "genesis": recipe("genesis", 2000, 64), "loading": loading, "cifar10": cifar10}
+PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "vae": recipe("vae", 4000), "gan": recipe("gan", 4000), "genesis": recipe("genesis", 2000), "loading": loading, "cifar10": cifar10}
 
 
-def measure(bench, names):
-    "All parts, each in its turn; one that cannot run says why and does not stop the others"
-    result, table, missing = {}, [], {}
+def measure(bench, names, keep):
+    "All parts, each in its turn; one that cannot run says why and does not stop the others, and `keep` gets what there is after each"
+    result = {"table": [], "did_not_run": {}}
     for name in names:
-        if time.perf_counter()-bench.started > LIMIT: missing[name] = "no time was left"
+        if time.perf_counter()-bench.started > LIMIT: result["did_not_run"][name] = "no time was left"
+        else: run_part(bench, name, result)
+        print(f"{time.perf_counter()-bench.started:4.0f} s  {name}{': '+result['did_not_run'][name] if name in result['did_not_run'] else ''}", flush=True)
+        keep(result)
+        with contextlib.suppress(RuntimeError): torch.cuda.empty_cache()
+    return result
+
+
+def run_part(bench, name, result):
+    "Put what a part finds into the result, row by row, or why it did not run"
+    try:
+        found = PARTS[name](bench)
+        if isinstance(found, dict) and "what" not in found: result.update(found)
         else:
-            try: found = PARTS[name](bench)
-            except Exception as error: missing[name] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-            else:
-                if isinstance(found, dict) and "what" not in found: result.update(found)
-                else: table += found if isinstance(found, list) else [found]
-        print(f"{time.perf_counter()-bench.started:4.0f} s  {name}{': '+missing[name] if name in missing else ''}", flush=True)
-        if bench.device.type == "cuda": torch.cuda.empty_cache()
-    return {**result, "table": table, "did_not_run": missing}
+            for each in [found] if isinstance(found, dict) else found: result["table"].append(each)
+    except Exception as error: result["did_not_run"][name] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    finally: torch.set_float32_matmul_precision("highest")
 
 
 def main():
@@ -260,12 +267,13 @@ def main():
     bench = Bench(device, options.dry)
     card = "a dry run on a processor" if options.dry else torch.cuda.get_device_name()
     names = ["rates", *[name for name in options.only if name != "rates"]]
-    result = {"what": f"The course's networks on one card: {card}", "card": card, "machine": machine(), "versions": {name: version(name) for name in ("torch", "torchvision")},
-              **measure(bench, names), "took": round(time.perf_counter()-bench.started)}
-    for line in result["table"]: print("  ".join(f"{key}: {value}" for key, value in line.items()))
-    if options.dry and options.out == RESULTS/"gpu.json": return
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1)+"\n")
+    about = {"what": f"The course's networks on one card, float32 with tf32 convolutions where nothing else is said: {card}", "card": card, "machine": machine(),
+             "versions": {name: version(name) for name in ("torch", "torchvision")}}
+    def keep(result):
+        if options.dry and options.out == RESULTS/"gpu.json": return
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({**about, **result, "took": round(time.perf_counter()-bench.started)}, indent=1)+"\n")
+    for line in measure(bench, names, keep)["table"]: print("  ".join(f"{key}: {value}" for key, value in line.items()))
 
 
 if __name__ == "__main__": main()

@@ -100,14 +100,15 @@ def find_precision(
     name,     # "fp32", "tf32", "bf16" or "fp16"
     device,   # a torch.device
 ):
-    "What a `Trainer` calls this precision; `CourseError` when the device does not have it"
+    "What a `Trainer` calls this precision, with the process's tf32 switched on or off; `CourseError` when the device does not have it"
     if name not in PRECISIONS: raise CourseError(f"There is no precision {name!r}.{_nearest(name, PRECISIONS)} Choose {', '.join(PRECISIONS)}.")
     new = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     if name == "tf32" and not new or name == "bf16" and device.type == "cuda" and not new:
         other = "fp16 or fp32" if device.type == "cuda" else "bf16 or fp32"
         raise CourseError(f"{name} is computed by NVIDIA's cards since 2020 (compute capability 8), not by this device, {device}. Take {other}.")
-    if name == "fp16" and device.type == "cpu":
-        raise CourseError("Training in fp16 is for graphics cards; on a processor take bf16 or fp32.")
+    if name == "fp16" and device.type != "cuda":
+        raise CourseError(f"Training in fp16 is for NVIDIA's and AMD's graphics cards; on {'a processor' if device.type == 'cpu' else device.type} take bf16 or fp32.")
+    torch.backends.cudnn.allow_tf32 = name == "tf32"
     torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
     return PRECISIONS[name]
 
@@ -125,7 +126,7 @@ def compiled(
     try:
         fast = torch.compile(function)
         fast(*examples)
-    except Exception as error:           # no compiler, an unknown system, code that cannot be traced
+    except Exception as error:           # no compiler, an unknown system; a failing backward pass shows only at the first step
         return function, {"why": next(iter(str(error).strip().splitlines()), type(error).__name__)}
     return fast, {"seconds": time.perf_counter()-started}
 
@@ -271,14 +272,16 @@ def hot_spots(
         function()
         wait_for(device)
     own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    rows = [(row.key, row.count, getattr(row, own)) for row in seen.key_averages()]
+    rows = [(row.key, row.count, getattr(row, own)) for row in seen.key_averages() if row.device_type == torch.autograd.DeviceType.CPU]         # a kernel also counts for the operation that called it
     total = sum(spent for *_, spent in rows)
     return [(name, calls, spent/total) for name, calls, spent in sorted(rows, key=lambda row: -row[2])[:top]]
 
 # %% ../nbs/21_gpu.ipynb #57ee17dc
-def enough_cards():
+def enough_cards(
+    count=None,   # processes on this machine; None: as many as torchrun has started
+):
     "The device for a script that several processes on one machine may run: the graphics cards if there is one for each, else the processor"
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if count is None else count
     return default_device() if here == 1 or torch.cuda.device_count() >= here else torch.device("cpu")
 
 # %% ../nbs/21_gpu.ipynb #4e588b23
@@ -297,13 +300,22 @@ def launch(
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=os.name == "posix")
         try: printed, _ = started.communicate(timeout=seconds)
         except BaseException as error:
-            if os.name == "posix": os.killpg(started.pid, signal.SIGKILL)
-            else: started.kill()
-            started.communicate()
+            _end(started)
             if not isinstance(error, subprocess.TimeoutExpired): raise
             raise CourseError(f"The script had not ended after {seconds} seconds and was stopped. Give it more time, or less to do.") from error
     if started.returncode: raise CourseError(_last_words(printed))
     return printed
+
+# %% ../nbs/21_gpu.ipynb #e1dc0a55
+def _end(started):
+    "End a process and those that it started: torchrun ends its own when it is asked to"
+    started.terminate()
+    try: return started.communicate(timeout=20)
+    except subprocess.TimeoutExpired: pass
+    if os.name == "posix": os.killpg(started.pid, signal.SIGKILL)
+    else: started.kill()
+    started.stdout.close()
+    started.wait()
 
 # %% ../nbs/21_gpu.ipynb #dd754d5c
 def _last_words(printed):
@@ -582,8 +594,10 @@ def train(
 # %% ../nbs/21_gpu.ipynb #7dcd2808
 def _place_of(device, ranks):
     "The device of this process; of several, each has its own card"
-    place = find_device(device)
-    return torch.device(place.type, int(os.environ.get("LOCAL_RANK", 0))) if ranks > 1 and place.type == "cuda" else place
+    place, here = find_device(device), int(os.environ.get("LOCAL_RANK", 0))
+    if ranks > 1 and place.type == "cuda" and here >= torch.cuda.device_count():
+        raise CourseError(f"There are {ranks} processes and {torch.cuda.device_count()} graphics cards here. Start one process for each card, or add --device cpu.")
+    return torch.device(place.type, here) if ranks > 1 and place.type == "cuda" else place
 
 def first_stage(
     plan,         # a `Plan`

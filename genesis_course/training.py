@@ -532,7 +532,7 @@ def _left_alone(run):
 
 def out_of_memory(error):
     "Whether an exception says that memory is used up, in the words of a processor or of a graphics card"
-    words = "out of memory", "can't allocate memory"
+    words = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size"
     return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
 
 def _explain(run, error):

@@ -60,6 +60,7 @@ def test_devices_that_are_not_there():
 def test_precisions_that_a_device_lacks(monkeypatch):
     assert (find_precision("fp32", CPU), find_precision("bf16", CPU)) == (None, "bf16-mixed")
     said(lambda: find_precision("fp16", CPU), "graphics cards", "bf16")
+    said(lambda: find_precision("fp16", torch.device("mps")), "on mps take bf16")
     said(lambda: find_precision("tf32", CPU), "2020", "bf16 or fp32")
     said(lambda: find_precision("bf61", CPU), "Did you mean 'bf16'?", "fp32, tf32, bf16, fp16")
     card = torch.device("cuda", 0)
@@ -225,6 +226,24 @@ def test_a_script_that_fails_or_hangs_gets_a_sentence():
     said(lambda: launch("import math\nmath.sqrt(-1)", 1), "The script failed: ValueError: ")
     said(lambda: launch("import time\ntime.sleep(60)", 1, seconds=2), "2 seconds")
     said(lambda: launch("", 0), "count")
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes by their number")
+def test_workers_of_a_script_that_hangs_are_ended(tmp_path):
+    script = "import os, sys, time\nopen(os.path.join(sys.argv[1], os.environ['RANK']), 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    started = time.perf_counter()
+    said(lambda: launch(script, 2, tmp_path, seconds=25), "25 seconds")
+    workers = [int(path.read_text()) for path in tmp_path.iterdir()]
+    assert len(workers) == 2 and time.perf_counter()-started < 100
+    for number in workers:
+        with pytest.raises(ProcessLookupError): os.kill(number, 0)
+
+def test_more_processes_than_cards_are_refused(monkeypatch):
+    monkeypatch.setattr(gpu, "find_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    said(lambda: gpu._place_of("auto", 2), "2 processes and 1 graphics cards", "--device cpu")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert gpu._place_of("auto", 2) == torch.device("cuda", 0)
 
 
 # Steps

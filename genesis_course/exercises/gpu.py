@@ -225,7 +225,7 @@ def _seen_46(step):
         seen[name] = torch.cat([p.detach().flatten() for p in model.parameters()])
     return seen
 
-clinic_46 = Exercise("clinic.46", "Pieces that count too much", mended_46, _seen_46,
+clinic_46 = Exercise("clinic.46", "Pieces that count too much", mended_46, _seen_46, seconds=20,
     wrong=[(still_46, "Each loss is a mean over its own piece, and here they are added up as they are: with n pieces the step is n times too long. Weight each by its share of the rows."),
            (equal_46, "Right for equal pieces. The last one is often smaller, and then its rows count for more: weight by rows, not by pieces."),
            (last_46, "The gradients are cleared before each piece, so only those of the last one are left. Clear once, before the first."),
