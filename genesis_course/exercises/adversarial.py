@@ -17,7 +17,8 @@ __all__ = ['one_step', 'norms', 'projection', 'counted', 'traceless', 'lead', 'f
            'attack_leaves_gradients', 'attack_zeroes_gradients', 'attack_in_training_mode',
            'attack_stays_in_evaluation', 'attack_trains_all_parts', 'attack_outside_the_range', 'margin',
            'margin_with_the_right_one', 'margin_turned', 'margin_of_probabilities', 'margin_of_the_mean',
-           'margin_of_the_first_two', 'margin_summed', 'margin_without_the_right', 'margin_with_zero']
+           'margin_of_the_first_two', 'margin_summed', 'margin_without_the_right', 'margin_with_zero',
+           'margin_detached']
 
 # %% ../../nbs/answers/13_adversarial.ipynb #b0f7280c
 import math
@@ -61,9 +62,13 @@ def _small_reader():
 def _pictures(): return (2*torch.rand(5, 1, 3, 3, generator=torch.Generator().manual_seed(1))-1).mul(1.4).clamp(-1, 1)
 
 def _seen_attack(attack):
-    model, labels = _small_reader(), torch.tensor([0, 1, 2, 1, 0])
-    changed = attack(model, _pictures(), labels, 0.25)
-    return None if changed is None else {"pictures": changed, "a gradient left in the weights": any(p.grad is not None for p in model.parameters())}
+    model, labels, pictures = _small_reader(), torch.tensor([0, 1, 2, 1, 0]), _pictures()
+    model[1].weight.grad = torch.full_like(model[1].weight, 0.5)
+    changed = attack(model, pictures, labels, 0.25)
+    if changed is None: return None
+    waits = torch.equal(model[1].weight.grad, torch.full_like(model[1].weight, 0.5)) if model[1].weight.grad is not None else False
+    return {"pictures": changed, "the gradients of the weights are as before": waits and model[3].weight.grad is None,
+            "the weights can still learn": all(p.requires_grad for p in model.parameters()), "the caller's pictures want a gradient": pictures.requires_grad}
 
 # %% ../../nbs/answers/13_adversarial.ipynb #688d0cec
 one_step = Exercise("adversarial.1", "The fast gradient sign method", fgsm_by_hand, _seen_attack,
@@ -100,7 +105,7 @@ def change_downhill(gradient, eps, norm): return -best_change(gradient, eps, nor
 
 # %% ../../nbs/answers/13_adversarial.ipynb #fa2223b6
 def _seen_change(change):
-    gradient = torch.randn(3, 1, 2, 4, generator=torch.Generator().manual_seed(0))*torch.tensor([1., 0.01, 5.]).view(3, 1, 1, 1)
+    gradient = torch.randn(3, 2, 2, 4, generator=torch.Generator().manual_seed(0))*torch.tensor([1., 0.01, 5.]).view(3, 1, 1, 1)
     return {"norm=math.inf": change(gradient.clone(), 0.3, math.inf), "norm=2": change(gradient.clone(), 0.3, 2)}
 
 norms = Exercise("adversarial.2", "The best change", best_change, _seen_change,
@@ -288,10 +293,16 @@ def margin_summed(logits, labels): return margin(logits, labels).sum()
 def margin_without_the_right(logits, labels): return logits.scatter(1, labels[:, None], -math.inf).amax(dim=1)
 def margin_with_zero(logits, labels): return logits.scatter(1, labels[:, None], 0.).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
 
+def margin_detached(logits, labels): return margin(logits.detach(), labels)
+
 # %% ../../nbs/answers/13_adversarial.ipynb #3c2d194a
 def _seen_margin(margin):
     logits = torch.tensor([[5., 1., -2., 0.5], [-1., -3., -2., -4.], [0., 7., 7.5, -9.], [300., -20., 100., 0.]])
-    return margin(logits.clone(), torch.tensor([0, 2, 1, 0]))
+    wanted = logits.requires_grad_()
+    lead = margin(wanted, torch.tensor([0, 2, 1, 0]))
+    if not isinstance(lead, torch.Tensor): return lead
+    slope = torch.autograd.grad(lead.sum(), wanted, allow_unused=True)[0] if lead.requires_grad else None
+    return {"the margins": lead.detach(), "their slope": torch.zeros(4, 4) if slope is None else slope}
 
 lead = Exercise("adversarial.6", "A margin that does not saturate", margin, _seen_margin,
     wrong=[(margin_with_the_right_one, "The largest of *all* logits is often the right one itself, and then this is 0, with no slope, just where the network reads rightly. Leave the right class out of the maximum."),
@@ -301,6 +312,7 @@ lead = Exercise("adversarial.6", "A margin that does not saturate", margin, _see
            (margin_of_the_first_two, "This compares the two largest logits, whatever the label is: it measures how undecided the network is, not whether it is wrong."),
            (margin_summed, "One number for each image, please: [B]. (For `perturb` the sum would do as well.)"),
            (margin_without_the_right, "Half of it: the logit of the right class is to be subtracted."),
+           (margin_detached, "The numbers are right, but they do not tell how they depend on the logits, so `perturb` could not climb them. Without `detach`, `no_grad` and Python numbers."),
            (margin_with_zero, "Putting 0 in place of the right logit lets 0 win when all others are negative. Put minus infinity there.")],
     hints=["`logits.gather(1, labels[:, None])[:, 0]` are the logits of the right classes.", "To leave the right class out of a maximum, put -math.inf in its place: `logits.scatter(1, labels[:, None], -math.inf)`.",
            "`logits.scatter(1, labels[:, None], -math.inf).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]`"],

@@ -15,7 +15,7 @@ __all__ = ['stepping', 'springs', 'work', 'coarse', 'size_case', 'flying', 'eule
            'coarser_of_the_picture', 'positive_sizes', 'sizes_clamped', 'sizes_relu_and_a_little', 'sizes_absolute',
            'sizes_squared', 'sizes_sigmoid', 'sizes_as_they_are', 'sizes_detached', 'sizes_with_a_floor',
            'mended_flight', 'flight_in_place', 'flight_of_clones', 'flight_detached', 'flight_step_detached',
-           'flight_explicit', 'flight_without_start', 'flight_only_the_end']
+           'flight_explicit', 'flight_without_start', 'flight_only_the_end', 'flight_of_new_positions']
 
 # %% ../../nbs/answers/14_particles.ipynb #953c12f5
 import math
@@ -92,10 +92,10 @@ def springs_with_a_push(position, stiffness, length):
 # %% ../../nbs/answers/14_particles.ipynb #6f715618
 def _seen_springs(forces):
     one = torch.tensor([[0., 0.], [0.6, 0.8], [2., 0.]])
-    cloud = torch.tensor([[0.3, -0.2], [0.5, 0.7], [-0.4, 0.1], [-0.9, -0.6], [0.2, 0.25]])
+    cloud = torch.tensor([[0.3, -0.2], [0.5, 0.7], [-0.4, 0.1], [-0.9, -0.6], [0.2, 0.25], [0.21, 0.25]])
     three, many = forces(one.clone(), 2., 1.), forces(cloud.clone(), 3., 0.5)
     if three is None: return None
-    return {"three particles, k = 2, L = 1": three, "five particles, k = 3, L = 0.5": many, "the sum over all five": many.sum(dim=0),
+    return {"three particles, k = 2, L = 1": three, "six particles, k = 3, L = 0.5": many, "the sum over all six": many.sum(dim=0),
             "a cloud of one": forces(one[:1].clone(), 2., 1.)}
 
 springs = Exercise("particles.2", "Springs, and the third law", spring_forces, _seen_springs,
@@ -182,11 +182,11 @@ def sizes_with_a_floor(raw): return 0.05 + raw.exp()
 
 # %% ../../nbs/answers/14_particles.ipynb #32569c06
 def _seen_sizes(sizes):
-    raw = torch.tensor([-6., -3., -1., 0., 1., 3.], requires_grad=True)
+    raw = torch.tensor([-20., -6., -3., -1., 0., 1., 3., 6.], dtype=torch.float64, requires_grad=True)
     value = sizes(raw)
     if value is None: return None
     if not isinstance(value, torch.Tensor) or value.shape != raw.shape: return {"sizes": value, "slopes": "unknown"}
-    slopes = torch.autograd.grad(value.sum(), raw)[0] if value.requires_grad else torch.zeros(6)
+    slopes = torch.autograd.grad(value.sum(), raw)[0] if value.requires_grad else torch.zeros_like(raw)
     return {"sizes": value.detach(), "slopes": slopes}
 
 def _judge_sizes(seen):
@@ -194,7 +194,7 @@ def _judge_sizes(seen):
     if not (sizes.isfinite().all() and slopes.isfinite().all()): return "Some of these sizes or slopes are no numbers."
     if (sizes <= 0).any(): return f"The smallest size is {sizes.min():.3g}. It must stay above 0 whatever the raw number is."
     if not ((slopes > 0).all() or (slopes < 0).all()): return "Somewhere the slope is 0 or changes its sign: there a size could get stuck. Take a map that always rises."
-    if sizes.min() > 0.02 or sizes.max() < 0.9: return f"For raw numbers from -6 to 3 your sizes go from {sizes.min():.3g} to {sizes.max():.3g}. They should reach from below 0.02 to about 1."
+    if sizes.min() > 0.02 or sizes.max() < 0.9: return f"For raw numbers from -20 to 6 your sizes go from {sizes.min():.3g} to {sizes.max():.3g}. They should reach from below 0.02 to about 1."
 
 size_case = Exercise("particles.5", "A size that goes through zero", positive_sizes, _seen_sizes,
     wrong=[(sizes_clamped, "This is the clamp he had: size 0 for everything below 0, with NaN in the gradients and no way back."),
@@ -251,23 +251,33 @@ def flight_explicit(position, velocity, force, dt, steps):
 def flight_without_start(position, velocity, force, dt, steps): return mended_flight(position, velocity, force, dt, steps)[1:]
 def flight_only_the_end(position, velocity, force, dt, steps): return mended_flight(position, velocity, force, dt, steps)[-1:].expand(steps+1, -1, -1)
 
+def flight_of_new_positions(position, velocity, force, dt, steps):
+    film = [position]
+    with torch.no_grad():
+        for _ in range(steps):
+            velocity += dt*force(position)
+            position = position + dt*velocity
+            film.append(position)
+    return torch.stack(film)
+
 # %% ../../nbs/answers/14_particles.ipynb #8df308f1
 def _pull(position): return -position*(1+position.square().sum(dim=-1, keepdim=True))
 
 def _seen_flight(flight):
     position, velocity = torch.tensor([[0.5, 0.], [0.1, -0.4]]), torch.tensor([[0., 0.3], [0.2, 0.]])
-    mine = position.clone()
-    film = flight(mine, velocity.clone(), _pull, 0.1, 6)
+    mine, throw = position.clone(), velocity.clone()
+    film = flight(mine, throw, _pull, 0.1, 6)
     if film is None: return None
     throws = velocity.clone().requires_grad_()
     try: last = flight(position.clone(), throws+0., _pull, 0.1, 6)[-1]
     except RuntimeError as error: last = torch.zeros(1) if "in-place" in str(error) or "inplace" in str(error) else film[-1]
     gradient, = torch.autograd.grad(last.sum(), throws) if last.requires_grad else (torch.zeros_like(throws),)
-    return {"the film": film.detach(), "the caller's position afterwards": mine, "the gradient for the throws": gradient}
+    return {"the film": film.detach(), "the caller's position afterwards": mine, "the caller's velocity afterwards": throw, "the gradient for the throws": gradient}
 
 flying = Exercise("particles.6", "A film in which nothing moves", mended_flight, _seen_flight,
     wrong=[(flight_in_place, "`no_grad` silences PyTorch, and that is all: the frames are still one and the same tensor, and now there is no gradient either."),
            (flight_of_clones, "The clones save the film. But `+=` still writes into the caller's tensors, and under `no_grad` nothing is learned. Make new tensors: `position = position + dt*velocity`."),
+           (flight_of_new_positions, "The film is right. But `+=` still writes into the caller's *velocity*: make a new tensor there, too."),
            (flight_detached, "The film is right, but `detach` at the door keeps the gradient out."),
            (flight_step_detached, "The film is right, but the force is computed on a detached position, so the gradient misses the way through the forces. It is not 0, it is wrong, which is worse."),
            (flight_explicit, "New tensors, and a gradient. But this is another physics: the position moves with the old velocity."),
