@@ -27,7 +27,10 @@ PARTS = {
     "enhanced": "with E: turned, moved, scaled",
     "attacked": "with C: attacks of 0.1 on what the judge sees",
     "still": "no forces, trained so",
+    "equal": "all dabs equal, trained so",
     "alone": "particles that do not see each other",
+    "deaf": "the same, with as many weights as attention has",
+    "plain": "no characters",
     "uneven": "independent throws instead of a sunflower",
     "placed": "places and characters learned instead of thrown",
     "fading": "places and characters learned, and ink that may fade out",
@@ -97,6 +100,20 @@ def variant(name):
             super().__init__(size, **settings)
             self.law.talk = nn.Linear(self.look.in_features, self.look.in_features)
 
+    class Deaf(GenesisParticle):
+        def __init__(self, size, **settings):
+            super().__init__(size, **settings)
+            width = self.look.in_features
+            self.law.talk = nn.Sequential(nn.Linear(width, 2*width, bias=False), nn.ReLU(), nn.Linear(2*width, width, bias=False))
+
+    class Equal(GenesisParticle):
+        def draw(self, position, memory, size=None): return super().draw(position, torch.zeros_like(memory), size)
+
+    class Plain(GenesisParticle):
+        def throw(self, count, particles=None, generator=None):
+            cloud = super().throw(count, particles, generator)
+            return Cloud(cloud.position, torch.zeros_like(cloud.character))
+
     class Uneven(GenesisParticle):
         def throw(self, count, particles=None, generator=None):
             cloud = super().throw(count, particles, generator)
@@ -114,7 +131,7 @@ def variant(name):
             brush, ink = self.brush*look[..., :2].clamp(-2, 2).exp(), nn.functional.softplus(look[..., 2]+1)
             return picture(splat(lens(position), brush, ink, *self.shape[1:]))
 
-    return {"still": Still, "alone": Alone, "uneven": Uneven, "placed": Placed, "fading": Fading}.get(name, GenesisParticle)(16, particles=24, width=32)
+    return {"still": Still, "equal": Equal, "alone": Alone, "deaf": Deaf, "plain": Plain, "uneven": Uneven, "placed": Placed, "fading": Fading}.get(name, GenesisParticle)(16, particles=24, width=32)
 
 
 def part(name, seed):

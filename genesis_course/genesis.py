@@ -171,6 +171,8 @@ def _sides(size):
     return tuple(check_whole("size", side, 1, 8192) for side in pair)
 
 def _check_cloud(cloud, count, character):
+    if not (isinstance(cloud, tuple) and len(cloud) == 2 and all(isinstance(part, torch.Tensor) for part in cloud)):
+        raise CourseError(f"A cloud is a pair, positions and characters, as generator.throw({count}) gives it; this is a {type(cloud).__name__}.")
     position, characters = cloud
     if position.ndim == 3 and position.shape[::2] == (count, 2) and characters.shape == (count, position.shape[1], character) and position.shape[1]: return cloud
     raise CourseError(f"A cloud for {count} pictures has positions [{count}, N, 2] and characters [{count}, N, {character}]; "
@@ -200,6 +202,7 @@ def redrawing_loss(
     std=0.5,     # of the pixels around the picture that was drawn
 ):
     "Loss of an `Autoencoder` on (images, labels): squared error as a Gaussian log-likelihood, plus beta times the KL, in nats without constants"
+    beta, std = check_number("beta", beta, open=False), check_number("std", std)
     def loss(module, batch):
         redrawn, mean, log_variance = module(*batch)
         error = (redrawn-batch[0]).square()
@@ -227,6 +230,8 @@ def genesis_players(
     **settings,      # for both players: schedule, clip and so on
 ):
     "M, second stage: [discriminator, generator] for `Trainer`; a batch is (images, labels)"
+    if attack and (not callable(attack) or attack is attacked):
+        raise CourseError(f"The attack is an extra loss of D, such as attacked(0.1); this is {attack!r:.60}.")
     slope = now_and_then(r1_penalty, r1, every=8)
     def extra(judge, real, fake, labels):
         return slope(judge, real, fake, labels=labels) + (attack(judge, real, fake, labels=labels) if attack else 0.)
@@ -254,6 +259,7 @@ def attacked(
     weight=1.,   # of this loss
 ):
     "C, an extra loss of D on pictures moved so that it errs: real ones to look drawn, drawn ones to look real (after Liu & Hsieh 2019)"
+    eps, steps = check_number("eps", eps, open=False), check_whole("steps of the attack", steps)
     check_number("weight", weight, open=False)
     def loss(discriminator, real, fake, labels=None):
         def belief(x): return discriminator(x, labels)
@@ -316,11 +322,11 @@ def create(
     "A film [frames, 1, H, W], or one picture [1, 1, H, W], of digits side by side, made by the trained genesis particle"
     generator, _ = load_genesis(source)
     labels = _as_labels(digits, generator.classes)
-    check_number("scale", scale, open=False)
+    check_number("scale", scale, 0, 100, open=False)
     dice = torch.Generator()
     if seed is None: dice.seed()
-    else: dice.manual_seed(check_whole("seed", seed, 0))
-    z, cloud = scale*noise(len(labels), generator.latent_dim, generator=dice), generator.throw(len(labels), None if particles is None else check_whole("particles", particles), dice)
+    else: dice.manual_seed(check_whole("seed", seed, 0, 2**63-1))
+    z, cloud = scale*noise(len(labels), generator.latent_dim, generator=dice), generator.throw(len(labels), None if particles is None else check_whole("particles", particles, 1, 10_000), dice)
     pictures = film(generator, z, labels, cloud, 2 if frames is None else frames, check_whole("size", size, 8, 2048))
     return sheets(pictures[-1:] if frames is None else pictures, ncols=len(labels))
 

@@ -268,6 +268,14 @@ def test_bad_wishes_and_clouds_are_named():
     said(lambda: film(generator, z, labels, frames=1), "frames:")
     said(lambda: Enhanced(ConvDiscriminator(12, 4, classes=3), None), "enhancer is a function")
     said(lambda: attacked(weight=-1), "weight:")
+    said(lambda: attacked("x"), "eps")
+    said(lambda: attacked(0.1, 0), "steps of the attack")
+    said(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=0.1), "such as attacked(0.1)", "0.1")
+    said(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=attacked), "such as attacked(0.1)")
+    said(lambda: stirred().move(*wishes(stirred()), cloud=40), "A cloud is a pair", "int")
+    said(lambda: create(3, seed=2**70), "seed")
+    said(lambda: create(3, particles=10**8), "particles")
+    said(lambda: create(3, scale=1e30), "scale")
 
 
 def test_no_steps_is_a_cloud_and_not_an_error():

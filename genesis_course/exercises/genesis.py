@@ -9,9 +9,10 @@ __all__ = ['way', 'others', 'enhanced', 'cost', 'travelled', 'travelled_from_end
            'travelled_squared', 'travelled_in_both_directions', 'travelled_on_average', 'mean_of_the_others',
            'mean_of_all', 'mean_of_others_by_all', 'mean_without_a_crowd', 'sum_of_the_others',
            'mean_of_other_pictures', 'enhanced_logits', 'enhanced_data_only', 'enhanced_drawings_only',
-           'enhanced_without_gradient', 'enhanced_swapped', 'enhanced_after_judging']
+           'enhanced_without_gradient', 'enhanced_swapped', 'enhanced_after_judging', 'enhanced_teaches_nothing']
 
 # %% ../../nbs/answers/15_genesis.ipynb #d0b8a211
+from collections.abc import Iterator
 import torch
 from torch import nn
 from ..practice import Exercise, grade
@@ -44,7 +45,8 @@ def _seen_way(answer):
     dice = torch.Generator().manual_seed(0)
     path = [torch.randn(3, 5, 2, generator=dice) for _ in range(4)]
     square = [torch.tensor([[[0., 0.]]]), torch.tensor([[[1., 0.]]]), torch.tensor([[[1., 1.]]]), torch.tensor([[[0., 0.]]])]
-    return {"three pictures, five particles, three steps": answer([place.clone() for place in path]), "a particle that comes home": answer(square)}
+    return {"three pictures, five particles, three steps": answer([place.clone() for place in path]), "a particle that comes home": answer(square),
+            "one step": answer([torch.zeros(2, 3, 2), torch.ones(2, 3, 2)])}
 
 way = Exercise("genesis.1", "The length of a way", travelled, _seen_way,
     wrong=[(travelled_from_end_to_end, "That is the distance between the two ends. A particle that comes home has travelled too: add up the steps."),
@@ -103,22 +105,39 @@ def enhanced_swapped(discriminator, enhance, real, fake): return discriminator(e
 
 def enhanced_after_judging(discriminator, enhance, real, fake): return enhance(discriminator(real)), enhance(discriminator(fake))
 
+def enhanced_teaches_nothing(discriminator, enhance, real, fake): return discriminator(enhance(real)).detach(), discriminator(enhance(fake))
+
 # %% ../../nbs/answers/15_genesis.ipynb #c1167413
 def _seen_enhanced(answer):
-    "Which pictures the judge was shown, and whether the drawn ones can learn from it"
+    "Which pictures the judge was shown, and who can learn from it"
     real, fake = torch.full((2, 1, 4, 4), 0.5), torch.full((3, 1, 4, 4), -0.25, requires_grad=True)
-    def judge(x): return x.flatten(1).sum(dim=1)
+    judge = _Judge()
     def enhance(x): return 0.5*x + 0.125
     result = answer(judge, enhance, real, fake)
-    seen = dict(zip(("logits of the real ones", "logits of the drawn ones"), result)) if isinstance(result, (list, tuple)) and len(result) == 2 else {"the result": result}
-    last = seen.get("logits of the drawn ones")
-    slope = torch.autograd.grad(last.sum(), fake, allow_unused=True)[0] if isinstance(last, torch.Tensor) and last.requires_grad else None
-    return {**{name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in seen.items()}, "gradient at the drawn ones": "none" if slope is None else slope}
+    if isinstance(result, Iterator): result = tuple(result)
+    if not isinstance(result, (list, tuple)) or len(result) != 2: return {"the result": result}
+    names = "logits of the real ones", "logits of the drawn ones"
+    return {**{name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in zip(names, result)},
+            "gradient at the drawn ones": _slope(result[1], fake), "gradient of D from the real ones": _slope(result[0], judge.weight)}
+
+class _Judge(nn.Module):
+    "A weight times the sum of the pixels"
+    classes, shape = None, (1, 4, 4)
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+    def forward(self, x, labels=None): return self.weight*x.flatten(1).sum(dim=1)
+
+def _slope(logits, of):
+    if not isinstance(logits, torch.Tensor) or not logits.requires_grad: return "none"
+    found, = torch.autograd.grad(logits.sum(), of, allow_unused=True, retain_graph=True)
+    return "none" if found is None else found
 
 enhanced = Exercise("genesis.3", "Both pass through E", enhanced_logits, _seen_enhanced,
     wrong=[(enhanced_data_only, "Only the real pictures were changed. Then D calls turned digits real, and G learns to draw them turned. Both sides pass through E."),
            (enhanced_drawings_only, "Only the drawn pictures were changed, so D recognises them by the change alone."),
            (enhanced_without_gradient, "The drawn ones go through E without a graph, so no gradient reaches G. E must be differentiable, and called with gradients."),
+           (enhanced_teaches_nothing, "The logits of the real ones carry no graph, so D learns nothing from them."),
            (enhanced_swapped, "The two results have changed places: first the logits of the real ones."),
            (enhanced_after_judging, "E changes pictures, not logits: first E, then D.")],
     hints=["Two calls of the discriminator.", "What does each of them see?", "discriminator(enhance(real)), discriminator(enhance(fake))"],
@@ -126,6 +145,7 @@ enhanced = Exercise("genesis.3", "Both pass through E", enhanced_logits, _seen_e
 
 # %% ../../nbs/answers/15_genesis.ipynb #d1e1f314
 def _as_factors(answer):
+    if hasattr(answer, "tolist"): answer = answer.tolist()
     if isinstance(answer, (list, tuple)) and len(answer) == 3: return dict(zip(("scores of the attention", "think", "splat"), answer))
     return answer
 
@@ -135,6 +155,7 @@ cost = Exercise("genesis.4", "Twice the crowd", (4, 2, 2), _as_factors,
            ((4, 2, 4), "In the splat each particle meets the pixels, and their number stays as it is."),
            ((4, 2, 1), "Every particle has to be drawn: the einsum sums over N."),
            ((2, 4, 2), "The other way round: the scores are pairs, `think` takes particles one by one."),
+           ((1600, 40, 40), "Those are the counts. The factor is how much they grow when N doubles."),
            ((4, 4, 2), "`think` is applied to each particle by itself, so it grows with N.")],
     hints=["What has a size of N times N?", "The scores: [B, H, N, N].", "(4, 2, 2)"],
     insight="At 40 particles the pairs are still cheap. At 1,000 one would let a particle see its neighbours only, or some summaries of the crowd.")
