@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/genesis.html.md"""
 
 # %% auto #0
 __all__ = ['Cloud', 'sunflower', 'Interaction', 'waves', 'Law', 'lens', 'GenesisParticle', 'Autoencoder', 'redrawing_loss',
-           'pretraining_player', 'genesis_players', 'Enhanced', 'attacked', 'load_genesis', 'film', 'sheets', 'create']
+           'pretraining_player', 'Enhanced', 'genesis_players', 'attacked', 'load_genesis', 'film', 'sheets', 'create']
 
 # %% ../nbs/15_genesis.ipynb #b7176381
 import math
@@ -91,7 +91,7 @@ class Law(nn.Module):
 
     def forward(self, step, memory, position, velocity, character, push, gain):
         seen = torch.cat([position, velocity, waves(position, self.octaves), character], dim=2)
-        memory = memory + self.sense(seen) + push + self.clock[step]
+        memory = memory + self.sense(seen) + push + self.clock[step]          # [B, N, width]; push and gain are [B, 1, width], the same for all
         memory = memory + self.talk(self.before_talk(memory))
         memory = memory + self.think((1+gain)*self.before_think(memory))
         return memory, self.force(memory)
@@ -219,25 +219,6 @@ def pretraining_player(
     "M, first stage: a `Player` that teaches a generator to redraw; its batches are (images, labels)"
     return Player(Autoencoder(generator), redrawing_loss(beta), lr=lr, name="redrawing", **{"betas": (0.9, 0.99), **settings})
 
-# %% ../nbs/15_genesis.ipynb #658cf57d
-def genesis_players(
-    generator,       # G
-    discriminator,   # D: images and labels → logits
-    enhance=None,    # E: images → images, differentiable, such as Augment(shift=0.1)
-    attack=None,     # C: function of (discriminator, real, fake, labels=…), an extra loss of D, such as attacked(0.1)
-    r1=0.5,          # weight of the R1 penalty
-    lr=(2e-3, 4e-3), # learning rates: generator's, discriminator's
-    **settings,      # for both players: schedule, clip and so on
-):
-    "M, second stage: [discriminator, generator] for `Trainer`; a batch is (images, labels)"
-    if attack and (not callable(attack) or attack is attacked):
-        raise CourseError(f"The attack is an extra loss of D, such as attacked(0.1); this is {attack!r:.60}.")
-    slope = now_and_then(r1_penalty, r1, every=8)
-    def extra(judge, real, fake, labels):
-        return slope(judge, real, fake, labels=labels) + (attack(judge, real, fake, labels=labels) if attack else 0.)
-    judge = Enhanced(discriminator, enhance) if enhance else discriminator
-    return conditional_players(generator, judge, lr=lr, penalty=extra, **settings)
-
 # %% ../nbs/15_genesis.ipynb #1565b7a3
 class Enhanced(nn.Module):
     "E before D: every picture, real or drawn, is judged in a randomly changed version (Zhao et al. 2020)"
@@ -251,6 +232,25 @@ class Enhanced(nn.Module):
         self.classes, self.shape = discriminator.classes, discriminator.shape
 
     def forward(self, x, labels=None): return self.discriminator(self.enhance(x), labels)
+
+# %% ../nbs/15_genesis.ipynb #658cf57d
+def genesis_players(
+    generator,       # G
+    discriminator,   # D: images and labels → logits
+    enhance=None,    # E: images → images, differentiable, such as Augment(shift=0.1)
+    attack=None,     # C: function of (discriminator, real, fake, labels=…), an extra loss of D, such as attacked(0.1)
+    r1=0.5,          # weight of the R1 penalty
+    lr=(2e-3, 4e-3), # learning rates: generator's, discriminator's
+    **settings,      # for both players: schedule, clip and so on
+):
+    "M, second stage: [discriminator, generator] for `Trainer`; a batch is (images, labels)"
+    if attack and (not callable(attack) or getattr(attack, "__name__", "") == "attacked"):
+        raise CourseError(f"The attack is an extra loss of D, such as attacked(0.1); this is {attack!r:.60}.")
+    slope = now_and_then(r1_penalty, r1, every=8)
+    def extra(judge, real, fake, labels):
+        return slope(judge, real, fake, labels=labels) + (attack(judge, real, fake, labels=labels) if attack else 0.)
+    judge = Enhanced(discriminator, enhance) if enhance else discriminator
+    return conditional_players(generator, judge, lr=lr, penalty=extra, **settings)
 
 # %% ../nbs/15_genesis.ipynb #6c3c1458
 def attacked(
