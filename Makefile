@@ -13,7 +13,7 @@ course: $(call STAMP,lab)  ## install once, then open JupyterLab at the first ch
 	@$(BIN)/genesis lab my-course
 
 test: $(call STAMP,dev)  ## everything that the continuous integration runs
-	@echo "Testing: every chapter is run and every check is made (about fifteen minutes on two cores)."
+	@echo "Testing: every chapter is run and every check is made (about twenty minutes on two cores)."
 	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ARGS)
 
 docs: $(call STAMP,dev)  ## the site, in _docs/
