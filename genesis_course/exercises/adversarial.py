@@ -254,7 +254,7 @@ def _seen_traces(attack):
     waiting = [weight.grad is not None and bool((weight.grad == 0.5).all()) for weight in model.parameters()]
     emptied = all(weight.grad is None or not weight.grad.any() for weight in model.parameters())
     return {"statistics of batch norm kept": all(map(torch.equal, model.buffers(), numbers)), "gradients in the weights": "kept" if all(waiting) else "deleted" if emptied else "changed",
-            "modes": _told([part.training for part in model.modules()], modes), "pictures": changed}
+            "modes": _told([part.training for part in model.modules()], modes), "the weights can still learn": all(weight.requires_grad for weight in model.parameters()), "pictures": changed}
 
 def _told(now, before):
     if now == before: return "as before"
