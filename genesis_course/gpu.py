@@ -546,7 +546,7 @@ def _recipe(name):
 def _planned(recipe, options):
     "The recipe's plan with those options that were given; `CourseError` for one that it does not have"
     make = _recipe(recipe)
-    names, given = make.__code__.co_varnames[:make.__code__.co_argcount], {name: value for name, value in options.items() if value is not None}
+    names, given = inspect.signature(make).parameters, {name: value for name, value in options.items() if value is not None}
     if unknown := [name for name in given if name not in names]: raise CourseError(f"The recipe {recipe} has no option {unknown[0]!r}. It has: {', '.join(names)}.")
     for name in {"batch", "size"} & given.keys(): check_whole(name, given[name])
     if "lr" in given: check_number("lr", given["lr"])
@@ -571,7 +571,7 @@ def train(
     bar=True,           # show a progress bar
 ):
     "Run a recipe from its beginning, or from where it stopped; returns what was measured, or None after Ctrl-C"
-    data, steps, (rank, ranks) = str(data or _recipe(recipe).__defaults__[0]), check_whole("steps", steps), processes()
+    data, steps, (rank, ranks) = str(data or inspect.signature(_recipe(recipe)).parameters["data"].default), check_whole("steps", steps), processes()
     place = _place_of(device, ranks)
     kind = find_precision(precision, place)
     path = Path(out or f"runs/{recipe}").expanduser()/"checkpoint.safetensors"

@@ -170,9 +170,8 @@ def unfreeze(
 _NORMS = (nn.modules.batchnorm._NormBase, BatchNorm, SpectralNorm, nn.utils.parametrizations._SpectralNorm)      # what moves without gradients
 
 def _hold(layer, inputs):
-    "Before a norm computes: evaluation mode, as long as it is frozen; one without parameters is asked itself"
-    learning = [parameter.requires_grad for parameter in layer.parameters()]
-    if not any(learning) and (learning or layer.held): layer.training = False
+    "Before a norm computes: evaluation mode, as long as it is held and nothing of it learns"
+    if layer.held and not any(parameter.requires_grad for parameter in layer.parameters()): layer.training = False
 
 def trained_weights(
     network,   # a module
