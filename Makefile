@@ -33,7 +33,7 @@ benchmarks: $(call STAMP,dev)  ## measure speed against the usual libraries (on 
 clean:  ## remove the environment and everything built (your copy in my-course/ stays)
 	rm -rf $(VENV) build dist _docs _proc *.egg-info
 
-$(VENV)/.installed-%: pyproject.toml constraints.txt
+$(VENV)/.installed-%: settings.ini setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10 to 3.13 is needed; this is $$($(PYTHON) --version). Name another with: make $(or $(MAKECMDGOALS),course) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making a Python environment in $(VENV)/ …"; $(PYTHON) -m venv $(VENV) || \
