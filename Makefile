@@ -7,14 +7,33 @@ ifdef GENESIS_DATA
 export GENESIS_DATA := $(abspath $(GENESIS_DATA))
 endif
 
-.PHONY: course test docs outputs readme export benchmarks clean
+# Two files at a time (more with WORKERS=8), the longest first; then, with nothing beside them, the tests that watch the clock.
+# 5 is pytest's word for "nothing to run here", which ARGS may bring about.
+WORKERS  ?= 2
+PYTEST    = $(BIN)/python -m pytest
+TOGETHER  = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+NOTEBOOKS = --nbval-lax --nbval-current-env --nbval-cell-timeout=120
+both      = $(PYTEST) $(TOGETHER) $(1) -m "not alone$(3)" $(ARGS); first=$$?; \
+            $(PYTEST) $(2) -m "alone$(3)" $(ARGS); second=$$?; \
+            case $$first$$second in 00|05|50|55) ;; *) exit 1;; esac
+
+.PHONY: course test check data shuffle docs outputs readme export benchmarks clean
 
 course: $(call STAMP,lab)  ## install once, then open JupyterLab at the first chapter, in your own copy
 	@$(BIN)/genesis lab my-course
 
 test: $(call STAMP,dev)  ## everything that the continuous integration runs
-	@echo "Testing: every chapter is run and every check is made (about twenty minutes on two cores)."
-	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ARGS)
+	@echo "Testing: every chapter is run and every check is made (about ten minutes on two cores)."
+	@$(call both,$(NOTEBOOKS),,)
+
+check: $(call STAMP,dev)  ## for who is at work: no notebooks, no long tests
+	@$(PYTEST) $(TOGETHER) -m "not alone and not slow and not data" tests $(ARGS)
+
+data: $(call STAMP,dev)  ## what real data sets change; GENESIS_DATA names their folder
+	@$(PYTEST) $(TOGETHER) $(NOTEBOOKS) -m data $(ARGS)
+
+shuffle: $(call STAMP,dev)  ## the tests in random order: none may lean on another
+	@$(call both,-p randomly --randomly-dont-reset-seed tests,-p randomly --randomly-dont-reset-seed tests, and not data)
 
 docs: $(call STAMP,dev)  ## the site, in _docs/
 	@if command -v quarto >/dev/null || test -x $(BIN)/quarto; then PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev-docs; \

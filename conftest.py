@@ -1,9 +1,12 @@
-"""What every test run shares: a home of its own, no windows, and notebooks whose execution counts were cleaned away."""
+"""What every test run shares: a home and random numbers of its own, no windows, and notebooks whose execution counts were cleaned away."""
 import os
+import random
 import re
 import signal
 import tempfile
+import hypothesis
 import matplotlib
+import numpy as np
 import pytest
 import torch
 
@@ -19,15 +22,52 @@ if os.environ.get("GENESIS_DATA"): os.environ["GENESIS_DATA"] = os.path.abspath(
 torch.set_num_threads(1)       # as the chapters do: with small networks a second thread mostly waits, and on a busy machine it waits long
 matplotlib.use("agg")          # in this process only: a notebook's kernel draws as it does for a reader
 
+# Every test begins at the same place of the random numbers, wherever it stands in the run. GENESIS_TEST_SEED=7 moves that place,
+# and every seed that a test sets by torch.manual_seed: what is true under one seed only fails there.
+SEED = int(os.environ.get("GENESIS_TEST_SEED", 0))
+if SEED:
+    torch_seed = torch.manual_seed
+    torch.manual_seed = lambda seed: torch_seed(seed if seed < 0 else (int(seed)+1_000_003*SEED) % 2**63)
+
+
+class TorchDice:
+    "What hypothesis needs to begin each of its examples at the same place, too"
+    seed, getstate, setstate = map(staticmethod, (torch.manual_seed, torch.get_rng_state, torch.set_rng_state))
+
+
+torch_dice = TorchDice()
+hypothesis.register_random(torch_dice)
+hypothesis.settings.register_profile("repeats", derandomize=not SEED)       # the same examples in every run
+hypothesis.settings.load_profile("repeats")
+
+
+def roll_from(seed):
+    for begin in (random.seed, np.random.seed, torch.manual_seed): begin(seed+SEED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(): roll_from(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(): roll_from(2)
+
+
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\s*$", re.MULTILINE)
 
+# Files that take long, the longest first: two workers that share the files end together when the last ones are short.
+LONGEST = []
 
-def pytest_collection_modifyitems(items):
-    "nbval takes a cell without an execution count for one that was never run; nbdev cleans the counts away, so they are put back in memory"
+
+def pytest_collection_modifyitems(config, items):
+    "Marks what real data change, gives the order of files, and puts back the execution counts that nbdev cleans away (nbval takes a cell without one for a cell that was never run)"
     for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()): item.add_marker("data")
         if type(item).__name__ != "IPyNbCell": continue
         item.cell.execution_count = item.cell.execution_count or 1
         if SKIPPED.search(item.cell.source): item.options["skip"] = True
+    if not config.pluginmanager.hasplugin("randomly"):
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
