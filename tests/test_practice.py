@@ -23,9 +23,9 @@ def test_check_hint_and_solution_speak_in_a_plain_script(capsys):
     hint("start.1")
     solution("start.2")
     solution("nothing.1")
-    said = capsys.readouterr().out
-    assert "✓ Right." in said and 'hint("start.2")' in said and "Hint 1 of 3" in said and "Hint 2 of 3" in said and "p.numel()" in said and "no exercise" in said
-    assert "Traceback" not in said
+    message = capsys.readouterr().out
+    assert "✓ Right." in message and 'hint("start.2")' in message and "Hint 1 of 3" in message and "Hint 2 of 3" in message and "p.numel()" in message and "no exercise" in message
+    assert "Traceback" not in message
     assert list(solved()) == ["start.1"]
 
 
@@ -92,8 +92,8 @@ def test_progress_that_cannot_be_written_is_said_and_the_answer_still_counts(mon
     (tmp_path/"file").write_text("in the way")
     monkeypatch.setenv("GENESIS_HOME", str(tmp_path/"file"))
     check("start.1", 3.258)
-    said = capsys.readouterr().out
-    assert "✓ Right." in said and "could not be saved" in said and "GENESIS_HOME" in said
+    message = capsys.readouterr().out
+    assert "✓ Right." in message and "could not be saved" in message and "GENESIS_HOME" in message
 
 
 def test_progress_table_counts_by_chapter():
