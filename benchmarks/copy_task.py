@@ -24,9 +24,9 @@ SIDES = {"RNN": dict(cell="rnn", lr=5e-3), "LSTM, forget bias 0": dict(cell="lst
          "LSTM, forget bias 1": dict(cell="lstm", forget_bias=1., lr=1e-2), "GRU": dict(cell="gru", lr=1e-2)}
 
 
-def sequences(distance, count, dice):
+def sequences(distance, count, rng):
     "[count, distance + 1]: a letter, then noise; and the letters [count]"
-    ids = torch.randint(LETTERS, (count, distance+1), generator=dice)
+    ids = torch.randint(LETTERS, (count, distance+1), generator=rng)
     ids[:, 1:] += LETTERS
     return ids, ids[:, 0]
 
@@ -36,11 +36,11 @@ def loss(module, batch): return F.cross_entropy(module(batch[0])[0][:, -1], batc
 
 def accuracy(distance, seed, steps, width, lr, **settings):
     torch.manual_seed(seed)
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     model = RecurrentLM(2*LETTERS, width=width, **settings)
     player = Player(model, loss, lr=lr, clip=1.)
-    for _ in range(steps): player.step(loss(model, sequences(distance, BATCH, dice)))
-    ids, letters = sequences(distance, 1000, dice)
+    for _ in range(steps): player.step(loss(model, sequences(distance, BATCH, rng)))
+    ids, letters = sequences(distance, 1000, rng)
     with torch.no_grad(): return (model(ids)[0][:, -1].argmax(1) == letters).float().mean().item()
 
 

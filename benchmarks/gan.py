@@ -78,15 +78,16 @@ def ours(side, seed, clock, seconds, reference):
     import torch
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import read_digits
-    from genesis_course.gan import Discriminator, Generator, draw, gan_players
-    from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, draw_as, now_and_then, r1_penalty
-    from genesis_course.training import Callback, Trainer, cosine
+    from genesis_course.gan import Discriminator, Generator, gan_players, sample
+    from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, sample_class, lazy_regularisation, r1_penalty
+    from genesis_course.optim import cosine
+    from genesis_course.training import Callback, Trainer
     class Bell(Callback):
         def after_step(self, trainer): clock() >= seconds and trainer.stop("the time is over")
     torch.manual_seed(seed)
     begun = clock()
     def schedule(_): return cosine(min(1., (clock()-begun)/(seconds-begun)))
-    recipe = dict(penalty=now_and_then(r1_penalty, 0.5, every=8), schedule=schedule)
+    recipe = dict(penalty=lazy_regularisation(r1_penalty, 0.5, every=8), schedule=schedule)
     batches = Batches(load_images("mnist"), batch_size=64, seed=seed, drop_last=True)
     if side == "chapter08": players = gan_players(Generator(64, 28), Discriminator(28, hidden=(512, 256), dropout=0.3), 64, lr=(2e-3, 4e-3), schedule=schedule)
     elif side == "chapter09": players = gan_players(ConvGenerator(32, 28, 8), ConvDiscriminator(28, 32), 32, lr=4e-3, betas=(0., 0.99), **recipe)
@@ -95,8 +96,8 @@ def ours(side, seed, clock, seconds, reference):
     trainer = Trainer(players, [Bell(), average], device="cpu").fit(batches, epochs=1000)
     found = {"seconds": round(clock(), 1), "steps": trainer.step}
     network = players[1].module if side == "chapter08" else average.module
-    if side != "conditional": return {**found, "fid": measure(lambda count: draw(network, count), reference)}
-    return {**found, "fid": measure(lambda count: draw_as(network, torch.arange(count) % 10), reference), "agreement": class_agreement(network, read_digits, 10_000)}
+    if side != "conditional": return {**found, "fid": measure(lambda count: sample(network, count), reference)}
+    return {**found, "fid": measure(lambda count: sample_class(network, torch.arange(count) % 10), reference), "agreement": class_agreement(network, read_digits, 10_000)}
 
 
 STABILISERS = {
@@ -122,7 +123,8 @@ def stabiliser(name, rate, seed, epochs=8):
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import features
     from genesis_course.support import CourseError
-    from genesis_course.training import Trainer, cosine
+    from genesis_course.optim import cosine
+    from genesis_course.training import Trainer
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     chosen, images = STABILISERS[name], load_images("glyphs", size=16, count=4000)
@@ -131,13 +133,13 @@ def stabiliser(name, rate, seed, epochs=8):
     losses = {None: (gan.discriminator_loss, gan.generator_loss), "hinge": (stable_gan.hinge_discriminator_loss, stable_gan.hinge_generator_loss),
               "wasserstein": (stable_gan.wasserstein_discriminator_loss, stable_gan.wasserstein_generator_loss)}[chosen.get("losses")]
     kind, weight, every = chosen.get("penalty", (None, 0., 1))
-    penalty = kind and stable_gan.now_and_then({"r1": stable_gan.r1_penalty, "gradient": stable_gan.gradient_penalty}[kind], weight, every)
+    penalty = kind and stable_gan.lazy_regularisation({"r1": stable_gan.r1_penalty, "gradient": stable_gan.gradient_penalty}[kind], weight, every)
     players = gan.gan_players(*networks, 32, lr=rate, betas=chosen.get("betas", (0., 0.99)), losses=losses, penalty=penalty, schedule=cosine if chosen.get("falling") else None)
     average, reference = stable_gan.EMA(players[1]), features(images)
     batches, started = Batches(images, batch_size=64, seed=seed, drop_last=True), time.process_time()
     found = {"what": name, "rate": rate, "seed": seed, "steps": epochs*len(batches), "last": None, "average": None}
     def fid(network):
-        try: return measure(lambda count: gan.draw(network, count), reference, 2000)
+        try: return measure(lambda count: gan.sample(network, count), reference, 2000)
         except CourseError: return None                     # pictures that are not finite, or all the same
     try: Trainer(players, [average], device="cpu").fit(batches, epochs)
     except CourseError: return found                        # a loss that is not finite

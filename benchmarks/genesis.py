@@ -55,7 +55,8 @@ def play(generator, discriminator, batches, first, steps, lr, decay, pretraining
     "Both stages on Steps; the averaged generator"
     from genesis_course.genesis import genesis_players, pretraining_player
     from genesis_course.stable_gan import EMA
-    from genesis_course.training import Trainer, cosine, warm_up
+    from genesis_course.optim import cosine, warm_up
+    from genesis_course.training import Trainer
     if first: Trainer(pretraining_player(generator, lr=pretraining_rate, schedule=warm_up(cosine)), device="cpu").fit(Steps(batches, first))
     if not steps: return generator
     players = genesis_players(generator, discriminator, lr=lr, schedule=warm_up(cosine), **parts)
@@ -70,7 +71,7 @@ def race(side, seed):
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import features, frechet_distance, precision_recall, read_digits
     from genesis_course.genesis import GenesisParticle
-    from genesis_course.stable_gan import ConvDiscriminator, ConvGenerator, draw_as
+    from genesis_course.stable_gan import ConvDiscriminator, ConvGenerator, sample_class
     torch.manual_seed(seed)
     generator = GenesisParticle(28) if side == "genesis" else ConvGenerator(32, 28, 8, classes=10)
     settings = dict(first=FIRST_STAGE, steps=STEPS-FIRST_STAGE, lr=(1.5e-3, 2e-3), clip=5.) if side == "genesis" else dict(first=0, steps=STEPS, lr=4e-3)
@@ -78,7 +79,7 @@ def race(side, seed):
     artist = play(generator, ConvDiscriminator(28, 32, classes=10), batches, decay=0.998, **settings)
     test = features(load_images("mnist", split="test"))
     labels = torch.arange(10_000) % 10
-    drawn = draw_as(artist, labels, seed=0)
+    drawn = sample_class(artist, labels, seed=0)
     seen = features(drawn)
     precision, recall = precision_recall(test[:2000], seen[:2000])
     return {"fid": frechet_distance(seen, test), "agreement": (read_digits(drawn) == labels).double().mean().item(), "precision": precision, "recall": recall,
@@ -89,47 +90,47 @@ def variant(name):
     "The generator of a row of the table"
     import torch
     from torch import nn
-    from genesis_course.genesis import Cloud, GenesisParticle, lens
+    from genesis_course.genesis import Cloud, GenesisParticle, squash
     from genesis_course.particles import picture, splat
 
     class Still(GenesisParticle):
-        def move(self, z, labels=None, cloud=None, steps=None, force=1.): return super().move(z, labels, cloud, steps, 0.)
+        def move(self, z, labels=None, cloud=None, steps=None, force_scale=1.): return super().move(z, labels, cloud, steps, 0.)
 
     class Alone(GenesisParticle):
         def __init__(self, size, **settings):
             super().__init__(size, **settings)
-            self.law.talk = nn.Linear(self.look.in_features, self.look.in_features)
+            self.dynamics.attention = nn.Linear(self.splat_head.in_features, self.splat_head.in_features)
 
     class Deaf(GenesisParticle):
         def __init__(self, size, **settings):
             super().__init__(size, **settings)
-            width = self.look.in_features
-            self.law.talk = nn.Sequential(nn.Linear(width, 2*width, bias=False), nn.ReLU(), nn.Linear(2*width, width, bias=False))
+            width = self.splat_head.in_features
+            self.dynamics.attention = nn.Sequential(nn.Linear(width, 2*width, bias=False), nn.ReLU(), nn.Linear(2*width, width, bias=False))
 
     class Equal(GenesisParticle):
-        def draw(self, position, memory, size=None): return super().draw(position, torch.zeros_like(memory), size)
+        def draw(self, position, hidden, size=None): return super().draw(position, torch.zeros_like(hidden), size)
 
     class Plain(GenesisParticle):
-        def throw(self, count, particles=None, generator=None):
-            cloud = super().throw(count, particles, generator)
-            return Cloud(cloud.position, torch.zeros_like(cloud.character))
+        def sample_cloud(self, count, particles=None, generator=None):
+            cloud = super().sample_cloud(count, particles, generator)
+            return Cloud(cloud.position, torch.zeros_like(cloud.particle_noise))
 
     class Uneven(GenesisParticle):
-        def throw(self, count, particles=None, generator=None):
-            cloud = super().throw(count, particles, generator)
-            return Cloud(0.5*torch.randn(cloud.position.shape, generator=generator), cloud.character)
+        def sample_cloud(self, count, particles=None, generator=None):
+            cloud = super().sample_cloud(count, particles, generator)
+            return Cloud(0.5*torch.randn(cloud.position.shape, generator=generator), cloud.particle_noise)
 
     class Placed(GenesisParticle):
         def __init__(self, size, **settings):
             super().__init__(size, **settings)
-            self.place, self.role = (nn.Parameter(part[0].clone()) for part in super().throw(1))
-        def throw(self, count, particles=None, generator=None): return Cloud(self.place.expand(count, -1, -1), self.role.expand(count, -1, -1))
+            self.place, self.role = (nn.Parameter(part[0].clone()) for part in super().sample_cloud(1))
+        def sample_cloud(self, count, particles=None, generator=None): return Cloud(self.place.expand(count, -1, -1), self.role.expand(count, -1, -1))
 
     class Fading(Placed):
-        def draw(self, position, memory, size=None):
-            look = self.look(memory)
-            brush, ink = self.brush*look[..., :2].clamp(-2, 2).exp(), nn.functional.softplus(look[..., 2]+1)
-            return picture(splat(lens(position), brush, ink, *self.shape[1:]))
+        def draw(self, position, hidden, size=None):
+            look = self.splat_head(hidden)
+            sigma, density = self.sigma*look[..., :2].clamp(-2, 2).exp(), nn.functional.softplus(look[..., 2]+1)
+            return picture(splat(squash(position), sigma, density, *self.shape[1:]))
 
     return {"still": Still, "equal": Equal, "alone": Alone, "deaf": Deaf, "plain": Plain, "uneven": Uneven, "placed": Placed, "fading": Fading}.get(name, GenesisParticle)(16, particles=24, width=32)
 
@@ -140,18 +141,18 @@ def part(name, seed):
     from genesis_course.cnn import Augment
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import features, frechet_distance, precision_recall, read_digits
-    from genesis_course.genesis import attacked
-    from genesis_course.stable_gan import ConvDiscriminator, draw_as
+    from genesis_course.genesis import adversarial_discriminator_loss
+    from genesis_course.stable_gan import ConvDiscriminator, sample_class
     torch.manual_seed(seed)
     digits, generator = load_images("glyphs", size=16, count=200 if name.startswith("few") else 4000), variant(name)
     first, steps = {"game": (0, 1375), "redraw": (1375, 0)}.get(name, (625, 750))
-    extra = {"enhance": Augment(rotate=10, shift=0.08, scale=0.1)} if "enhanced" in name else {"attack": attacked(0.1)} if name == "attacked" else {}
+    extra = {"enhance": Augment(rotate=10, shift=0.08, scale=0.1)} if "enhanced" in name else {"attack": adversarial_discriminator_loss(0.1)} if name == "attacked" else {}
     artist = play(generator, ConvDiscriminator(16, 32, classes=10), Batches(digits, batch_size=32, seed=seed, drop_last=True), first, steps, lr=(2e-3, 4e-3), decay=0.99, **extra)
     new, labels, found = features(load_images("glyphs", split="test", size=16, count=4000)), torch.arange(2000) % 10, {}
     for suffix, force in (("", 1.), (" without forces", 0.)):
         move = artist.move
-        artist.move = lambda z, labels=None, cloud=None: move(z, labels, cloud, force=force)
-        drawn = draw_as(artist, labels, seed=0)
+        artist.move = lambda z, labels=None, cloud=None: move(z, labels, cloud, force_scale=force)
+        drawn = sample_class(artist, labels, seed=0)
         artist.move = move
         seen = features(drawn)
         found |= {"fid"+suffix: frechet_distance(seen, new), "agreement"+suffix: (read_digits(drawn) == labels).double().mean().item()}
@@ -191,13 +192,13 @@ def step_of(side):
     import torch
     from genesis_course.data import Batches, load_images
     from genesis_course.genesis import GenesisParticle, genesis_players
-    from genesis_course.stable_gan import ConvDiscriminator, ConvGenerator, draw_as
+    from genesis_course.stable_gan import ConvDiscriminator, ConvGenerator, sample_class
     from genesis_course.training import Trainer
     torch.manual_seed(0)
     generator = GenesisParticle(28) if side == "genesis" else ConvGenerator(32, 28, 8, classes=10)
     trainer = Trainer(genesis_players(generator, ConvDiscriminator(28, 32, classes=10)), device="cpu")
     batches = Batches(load_images("mnist")[:16*BATCH], batch_size=BATCH)               # sixteen steps see the penalty about twice
-    return {"a step, ms": round(milliseconds(lambda: trainer.fit(batches), 3)/16, 1), "64 pictures, ms": milliseconds(lambda: draw_as(generator, torch.arange(64) % 10))}
+    return {"a step, ms": round(milliseconds(lambda: trainer.fit(batches), 3)/16, 1), "64 pictures, ms": milliseconds(lambda: sample_class(generator, torch.arange(64) % 10))}
 
 
 def run(kind, name, seed, threads):

@@ -25,11 +25,12 @@ from genesis_course.attention import Transformer
 from genesis_course.cnn import conv_block, erase
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, find_file
-from genesis_course.gpu import RECIPES, Steps, compiled, first_stage, matrix_rate, seconds_of, wait_for
+from genesis_course.gpu import RECIPES, Steps, compiled, first_stage, matrix_rate, seconds_of, synchronize
 from genesis_course.rnn import next_token_loss
 from genesis_course.start import default_device
 from genesis_course.support import CourseError
-from genesis_course.training import Player, Trainer, evaluate, one_cycle, warm_up
+from genesis_course.optim import one_cycle, warm_up
+from genesis_course.training import Player, Trainer, evaluate
 
 LIMIT = 330           # seconds after which no part is begun
 
@@ -43,7 +44,7 @@ class Bench:
     def share(self, operations, seconds): return round(operations/seconds/self.best, 4) if self.best else None
 
     def clock(self):
-        wait_for(self.device)
+        synchronize(self.device)
         return time.perf_counter()
 
 

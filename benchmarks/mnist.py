@@ -65,7 +65,8 @@ def ours(recipe, seed, choose):
     import torch.nn.functional as F
     from genesis_course.cnn import Augment
     from genesis_course.data import Batches, load_images, split_set
-    from genesis_course.training import Player, Trainer, evaluate, one_cycle
+    from genesis_course.optim import one_cycle
+    from genesis_course.training import Player, Trainer, evaluate
     torch.manual_seed(seed)
     learn = load_images(recipe.data)
     learn, test = split_set(learn, valid=1/6) if choose else (learn, load_images(recipe.data, split="test"))

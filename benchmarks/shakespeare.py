@@ -133,7 +133,7 @@ def player_of(kind, vocab_size, schedule):
 
 def rise_and_fall(t):
     "5 % of training up, the rest down to a tenth of the learning rate"
-    from genesis_course.training import cosine, warm_up
+    from genesis_course.optim import cosine, warm_up
     return warm_up(lambda rest: cosine(rest, 0.1), 0.05)(t)
 
 
@@ -185,7 +185,7 @@ def curve(kind, budget, threads):
     player = player_of(kind, len(train.vocabulary), clock.share)
     trainer = Trainer(player, [clock], device="cpu").fit(Batches(*train.windows(CONTEXT, CONTEXT-1), batch_size=BATCH, seed=0, drop_last=True), epochs=1000)
     return {"seconds": clock.times, "losses": clock.losses, "steps": trainer.step, "parameters": parameters(player.module),
-            "carried": round(text_loss(player.module, valid, CONTEXT, carry=True), 4)}
+            "carried": round(text_loss(player.module, valid, CONTEXT, stateful=True), 4)}
 
 
 def parameters(module): return sum(parameter.numel() for parameter in module.parameters())

@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from common import RESULTS, save
 from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, load_images
-from genesis_course.training import accuracy, evaluate, fit, load_weights, one_cycle
+from genesis_course.optim import one_cycle
+from genesis_course.state import load_weights
+from genesis_course.training import accuracy, evaluate, fit
 from genesis_course.transfer import backbone, few_labels, freeze, prepare, trained_weights
 
 SCRATCH, LONGER, STORED, STEPS, BATCH = "from scratch", "from scratch, 800 steps", RESULTS/"transfer.json", 200, 32

@@ -51,7 +51,8 @@ def ours(side, seed, choose, epochs=None, images=None):
     "What one training found"
     import torch
     from genesis_course.data import Batches, load_images, split_set, to_floats
-    from genesis_course.training import Player, Trainer, one_cycle
+    from genesis_course.optim import one_cycle
+    from genesis_course.training import Player, Trainer
     from genesis_course.vae import VAE, ConvVAE, bernoulli_log_likelihood, binarise, importance_weighted_bound, kl_divergence, negative_bound, to_probabilities
     recipe = RECIPES[side]
     torch.manual_seed(seed)

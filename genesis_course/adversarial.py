@@ -12,31 +12,36 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError, check_number, check_whole
-from .training import _pair, accuracy, evaluate, in_mode
+from .support import CourseError, check_number, check_int
+from .run import in_mode
+from .training import accuracy, as_pair, evaluate
 
 # %% ../nbs/13_adversarial.ipynb #ef09f097
 def perturb(
     images,              # [B, …] floats from low to high
-    objective,           # function of images: a scalar, or a number for each image, [B]; it is raised
+    # function of images: a scalar, or a number for each image, [B]; it is raised
+    objective,
     eps,                 # how far an image may go, in the unit of its pixels
     steps=1,             # of the climb
     step_size=None,      # length of a step; None: eps if there is one step, else 2.5*eps/steps
     random_start=False,  # begin somewhere within eps
     low=-1.,             # the darkest pixel of a picture
     high=1.,             # the brightest
-    norm=math.inf,       # what "far" means: math.inf, the largest change of a pixel; 2, the length of the change
-    generator=None,      # a torch.Generator, for dice of its own
+    # what "far" means: math.inf, the largest change of a pixel; 2, the length of the change
+    norm=math.inf,
+    generator=None,      # a torch.Generator, for random numbers of its own
 ):
     "Images at most eps away on which the objective is larger, [B, …]: steps uphill, each with a projection (Madry et al. 2018)"
     start, step_size = _check_climb(images, eps, steps, step_size, low, high, norm)
     x = start
-    if random_start: x = _project(start+_anywhere(start, eps, norm, generator), start, eps, low, high, norm)
-    for _ in range(steps): x = _project(x+_uphill(_slope(objective, x), step_size, norm), start, eps, low, high, norm)
+    if random_start:
+        x = _project(start+_anywhere(start, eps, norm, generator), start, eps, low, high, norm)
+    for _ in range(steps): x = _project(x+_ascent_step(_input_gradient(objective, x), step_size,
+                                                       norm), start, eps, low, high, norm)
     return x
 
 # %% ../nbs/13_adversarial.ipynb #df5a7dcd
-def _slope(objective, images):
+def _input_gradient(objective, images):
     "Gradient of the objective (of its sum, if there is one for each image) with respect to the images, [B, …]"
     with torch.enable_grad():
         images = images.detach().requires_grad_()
@@ -44,26 +49,32 @@ def _slope(objective, images):
         _check_objective(value, len(images))
         slope, = torch.autograd.grad(value.sum(), images, materialize_grads=True)
     if slope.isfinite().all(): return slope
-    raise CourseError("The gradient of the objective is NaN or infinite on some image: look for a logarithm or a root of 0 in it, or a model that has diverged.")
+    raise CourseError("The gradient of the objective is NaN or infinite on some image: look for a "
+                      "logarithm or a root of 0 in it, or a model that has diverged.")
 
 # %% ../nbs/13_adversarial.ipynb #203bd9de
 def _check_objective(value, count):
     if not isinstance(value, torch.Tensor) or list(value.shape) not in ([], [count]):
         what = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise CourseError(f"An objective returns one number, or one for each of the {count} images; this is {what}. "
+        raise CourseError(f"An objective returns one number, or one for each of the {count} "
+                          f"images; this is {what}. "
             "Add up or choose: logits [B, classes] are not yet an objective.")
     if not value.requires_grad:
-        raise CourseError("This objective does not tell how it depends on the images: look for argmax, .detach(), .item() or no_grad in it.")
+        raise CourseError("This objective does not tell how it depends on the images: look for "
+                          "argmax, .detach(), .item() or no_grad in it.")
 
 # %% ../nbs/13_adversarial.ipynb #a467d63a
 def _check_climb(images, eps, steps, step_size, low, high, norm):
     "The images to start from, and the length of a step"
-    if not isinstance(images, torch.Tensor) or not images.is_floating_point() or images.ndim < 2 or not len(images):
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
-        raise CourseError(f"An attack starts from a batch of float images, [B, …] with B from 1 on; this is {what}. Bytes become floats with to_floats(images).")
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point(
+        ) or images.ndim < 2 or not len(images):
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images,
+            torch.Tensor) else type(images).__name__
+        raise CourseError(f"An attack starts from a batch of float images, [B, …] with B from 1 "
+                          f"on; this is {what}. Bytes become floats with to_floats(images).")
     if norm not in (2, math.inf): raise CourseError(f"norm is math.inf or 2; this is {norm!r:.60}.")
     check_number("eps", eps, open=False)
-    check_whole("steps", steps)
+    check_int("steps", steps)
     if step_size is None: step_size = eps if steps == 1 else 2.5*eps/steps
     else: check_number("step_size", step_size)
     _check_range(images, low, high)
@@ -71,27 +82,32 @@ def _check_climb(images, eps, steps, step_size, low, high, norm):
 
 # %% ../nbs/13_adversarial.ipynb #968b7520
 def _check_range(images, low, high):
-    if not images.isfinite().all(): raise CourseError("Some of these images contain NaN or infinite values. Look at them before you attack them.")
+    if not images.isfinite().all(): raise CourseError(
+        "Some of these images contain NaN or infinite values. Look at them before you attack them.")
     if images.min() >= low-1e-4 and images.max() <= high+1e-4: return
-    raise CourseError(f"These images span {images.min():.3g} to {images.max():.3g}, but pictures are said to lie in [{low:g}, {high:g}]. "
+    raise CourseError(f"These images span {images.min():.3g} to {images.max():.3g}, but pictures "
+                      f"are said to lie in [{low:g}, {high:g}]. "
         "Rescale them, or say their range with low= and high=.")
 
 # %% ../nbs/13_adversarial.ipynb #bd11640e
-def _length(change): return change.flatten(1).norm(dim=1).view(-1, *[1]*(change.ndim-1))     # [B, 1, …]
+# [B, 1, …]
+def _length(change): return change.flatten(1).norm(dim=1).view(-1, *[1]*(change.ndim-1))
 
-def _uphill(slope, size, norm):
+def _ascent_step(slope, size, norm):
     return size*slope.sign() if norm == math.inf else size*slope/_length(slope).clamp(min=1e-12)
 
 def _project(x, start, eps, low, high, norm):
     "The nearest change of at most eps, then the nearest pixel in the range; the second never lengthens the first"
     change = x-start
-    change = change.clamp(-eps, eps) if norm == math.inf else change*(eps/_length(change).clamp(min=max(eps, 1e-12)))
+    change = change.clamp(-eps, eps) if norm == math.inf else change*(
+        eps/_length(change).clamp(min=max(eps, 1e-12)))
     return (start+change).clamp(low, high)
 
 # %% ../nbs/13_adversarial.ipynb #116946ef
 def _anywhere(start, eps, norm, generator):
     "A random change within eps, of the same shape"
-    where = dict(generator=generator, device=generator.device if generator else start.device, dtype=start.dtype)
+    where = dict(generator=generator, device=generator.device if generator else start.device,
+                 dtype=start.dtype)
     if norm == math.inf: return (eps*(2*torch.rand(start.shape, **where)-1)).to(start.device)
     direction, share = torch.randn(start.shape, **where), torch.rand(len(start), **where)
     return (eps*share.view(-1, *[1]*(start.ndim-1))*direction/_length(direction)).to(start.device)
@@ -106,13 +122,14 @@ def fgsm(
     high=1.,    # the brightest
 ):
     "Images changed by eps in the direction that raises the cross-entropy: x + ε sign(∇ₓ J) (Goodfellow et al. 2015)"
-    surprise = _surprise(model, labels)
+    surprise = _cross_entropy(model, labels)
     with in_mode([model], False): return perturb(images, surprise, eps, low=low, high=high)
 
 # %% ../nbs/13_adversarial.ipynb #15178b13
-def _surprise(model, labels):
+def _cross_entropy(model, labels):
     "The cross-entropy of each image as a function of the images, [B]"
-    if not isinstance(model, nn.Module): raise CourseError(f"A network is attacked here; this is {type(model).__name__}. For another function of images there is perturb.")
+    if not isinstance(model, nn.Module): raise CourseError(f"A network is attacked here; this is "
+        f"{type(model).__name__}. For another function of images there is perturb.")
     def surprise(images):
         logits = model(images)
         _check_labels(labels, logits)
@@ -121,23 +138,29 @@ def _surprise(model, labels):
 
 def _check_labels(labels, logits):
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        raise CourseError("An attack on a classifier needs logits [B, classes]. For a network that returns something else there is perturb, with an objective of your own.")
+        raise CourseError("An attack on a classifier needs logits [B, classes]. For a network that "
+                          "returns something else there is perturb, with an objective of your own.")
     count, classes = logits.shape
-    if not isinstance(labels, torch.Tensor) or list(labels.shape) != [count] or labels.dtype != torch.int64:
-        what = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
-        raise CourseError(f"Labels are whole numbers, one for each image: int64 [{count}]; this is {what}.")
+    if not isinstance(labels,
+                      torch.Tensor) or list(labels.shape) != [count] or labels.dtype != torch.int64:
+        what = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels,
+            torch.Tensor) else type(labels).__name__
+        raise CourseError(
+            f"Labels are whole numbers, one for each image: int64 [{count}]; this is {what}.")
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise CourseError(f"This network tells {classes} classes apart, 0 to {classes-1}; these labels run from {int(labels.min())} to {int(labels.max())}.")
+        raise CourseError(f"This network tells {classes} classes apart, 0 to {classes-1}; these "
+                          f"labels run from {int(labels.min())} to {int(labels.max())}.")
 
 # %% ../nbs/13_adversarial.ipynb #db052df4
 def accuracy_under(
-    attack,    # function of (model, images, labels) that returns images; None: leave them as they are
+    # function of (model, images, labels) that returns images; None: leave them as they are
+    attack,
     model,     # images → logits [B, classes]
     batches,   # pairs (images, labels)
 ):
     "Share of images that are still read rightly after the attack, 0 to 1, in evaluation mode"
     def measure(module, batch):
-        images, labels = _pair(batch)
+        images, labels = as_pair(batch)
         return accuracy(module(attack(module, images, labels) if attack else images), labels)
     return evaluate(model, batches, measure)["loss"]
 
@@ -154,20 +177,23 @@ def pgd(
     low=-1.,            # the darkest pixel of a picture
     high=1.,            # the brightest
     norm=math.inf,      # math.inf or 2
-    generator=None,     # a torch.Generator, for dice of its own
+    generator=None,     # a torch.Generator, for random numbers of its own
 ):
     "Images that are misread, [B, …], by projected gradient descent (Madry et al. 2018)"
-    surprise = _surprise(model, labels if target is None else target)
-    def closer(images): return -surprise(images)
+    surprise = _cross_entropy(model, labels if target is None else target)
+    def targeted(images): return -surprise(images)
     with in_mode([model], False):
-        return perturb(images, surprise if target is None else closer, eps, steps, step_size, random_start, low, high, norm, generator)
+        return perturb(images, surprise if target is None else targeted, eps, steps, step_size,
+                       random_start, low, high, norm, generator)
 
 # %% ../nbs/13_adversarial.ipynb #942ad069
 def adversarial_loss(
-    attack,   # function of (model, images, labels) that returns images, such as lambda m, x, y: pgd(m, x, y, 0.3, steps=4)
+    # function of (model, images, labels) that returns images, such as lambda m, x, y: pgd(m, x, y,
+    # 0.3, steps=4)
+    attack,
 ):
     "A loss for `Player`: the cross-entropy where the attack has made it large (Madry et al. 2018)"
     def loss(module, batch):
-        images, labels = _pair(batch)
+        images, labels = as_pair(batch)
         return F.cross_entropy(module(attack(module, images, labels)), labels)
     return loss

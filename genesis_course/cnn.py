@@ -15,8 +15,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError, check_counts, check_number, check_share, check_whole
-from .training import in_mode
+from .resample import resample
+from .support import (CourseError, check_counts, check_number, check_fraction,
+                                    check_int)
+from .run import in_mode
 
 # %% ../nbs/04_cnn.ipynb #b999dbe1
 def conv_size(
@@ -32,13 +34,15 @@ def conv_size(
 # %% ../nbs/04_cnn.ipynb #a529adcc
 def _check_pixels(**values):
     for name, value in values.items():
-        check_whole(f"The {name} of a convolution, in pixels", value, least=0 if name == "padding" else 1)
+        check_int(f"The {name} of a convolution, in pixels", value,
+                  least=0 if name == "padding" else 1)
 
 def _check_window(size, kernel, stride, padding):
     _check_pixels(size=size, kernel=kernel, stride=stride, padding=padding)
     if kernel > size+2*padding:
         frame = f" with a frame of {padding}" if padding else ""
-        raise CourseError(f"A window of {kernel} pixels does not fit into a picture of {size}{frame}. "
+        raise CourseError(
+            f"A window of {kernel} pixels does not fit into a picture of {size}{frame}. "
             "Take a smaller kernel, more padding, or larger pictures.")
 
 # %% ../nbs/04_cnn.ipynb #f48ad3cf
@@ -51,24 +55,31 @@ def conv2d(
 ):
     "Convolution from its definition, [B, O, H', W']; equal to `F.conv2d`"
     _check_conv(x, weight, bias)
-    for side, kernel in zip(x.shape[2:], weight.shape[2:]): _check_window(side, kernel, stride, padding)
+    for side, kernel in zip(x.shape[2:], weight.shape[2:]):
+        _check_window(side, kernel, stride, padding)
     windows = F.pad(x, [padding]*4)
-    for axis, kernel in zip((2, 3), weight.shape[2:]): windows = windows.unfold(axis, kernel, stride)
+    for axis, kernel in zip((2, 3), weight.shape[2:]):
+        windows = windows.unfold(axis, kernel, stride)
     y = torch.einsum("bchwkl,ockl->bohw", windows, weight)      # windows: B, C, H', W', K, L
     return y if bias is None else y + bias[:, None, None]
 
 # %% ../nbs/04_cnn.ipynb #1d8dc320
 def _check_conv(x, weight, bias):
-    shapes = [list(one.shape) if isinstance(one, torch.Tensor) else type(one).__name__ for one in (x, weight, bias)]
+    shapes = [list(one.shape) if isinstance(one, torch.Tensor) else type(one).__name__
+              for one in (x, weight, bias)]
     if any(len(shape) != 4 or isinstance(shape, str) for shape in shapes[:2]):
-        raise CourseError("A convolution needs tensors, images [B, C, H, W] and weights [O, C, K, L]; "
+        raise CourseError(
+            "A convolution needs tensors, images [B, C, H, W] and weights [O, C, K, L]; "
             f"these are {shapes[0]} and {shapes[1]}.")
     if x.shape[1] != weight.shape[1]:
-        raise CourseError(f"These images have {x.shape[1]} channel(s), but the weights expect {weight.shape[1]}.")
+        raise CourseError(
+            f"These images have {x.shape[1]} channel(s), but the weights expect {weight.shape[1]}.")
     if bias is not None and shapes[2] != [len(weight)]:
-        raise CourseError(f"The bias holds one number for each of the {len(weight)} kernels; this is {shapes[2]}.")
+        raise CourseError(f"The bias holds one number for each of the {len(weight)} kernels; this "
+                          f"is {shapes[2]}.")
     if x.dtype != weight.dtype or not x.is_floating_point():
-        raise CourseError(f"Images and weights are floats of one kind; these are {x.dtype} and {weight.dtype}.")
+        raise CourseError(
+            f"Images and weights are floats of one kind; these are {x.dtype} and {weight.dtype}.")
 
 # %% ../nbs/04_cnn.ipynb #bdd4cf7c
 def receptive_field(
@@ -96,7 +107,9 @@ class BatchNorm(nn.Module):
         super().__init__()
         check_counts(channels=channels)
         self.eps, self.momentum = eps, momentum
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))      # γ, β
+        # γ, β
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
@@ -104,7 +117,8 @@ class BatchNorm(nn.Module):
     def forward(self, x):
         _check_channels(x, self.weight, self.training)
         mean, var = self.statistics(x) if self.training else (self.running_mean, self.running_var)
-        mean, var, gamma, beta = (values[:, None, None] for values in (mean, var, self.weight, self.bias))
+        mean, var, gamma, beta = (values[:, None, None]
+                                  for values in (mean, var, self.weight, self.bias))
         return gamma*(x-mean)/torch.sqrt(var+self.eps) + beta
 
     def statistics(self, x):
@@ -113,7 +127,8 @@ class BatchNorm(nn.Module):
         mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var*count/(count-1), self.momentum)      # the unbiased variance, as in the paper
+            # the unbiased variance, as in the paper
+            self.running_var.lerp_(var*count/(count-1), self.momentum)
             self.num_batches_tracked += 1
         return mean, var
 
@@ -122,10 +137,13 @@ def _check_channels(x, weight, training):
     shape, channels = list(getattr(x, "shape", [])), len(weight)
     if len(shape) != 4 or shape[1] != channels or x.dtype != weight.dtype:
         what = f"{x.dtype} {shape}" if isinstance(x, torch.Tensor) else type(x).__name__
-        raise CourseError(f"This batch norm takes maps [B, {channels}, H, W] of {weight.dtype}; this is {what}.")
+        raise CourseError(
+            f"This batch norm takes maps [B, {channels}, H, W] of {weight.dtype}; this is {what}.")
     if training and x.numel() < 2*channels:
-        raise CourseError("Batch norm needs more than one number in a channel to learn from, but this batch is "
-            f"{shape}. Use larger batches (drop_last=True leaves a small one out), or model.eval().")
+        raise CourseError(
+            "Batch norm needs more than one number in a channel to learn from, but this batch is "
+            f"{shape}. Use larger batches (drop_last=True leaves a small one out), or "
+            f"model.eval().")
 
 # %% ../nbs/04_cnn.ipynb #fef0bc5e
 def conv_block(
@@ -136,8 +154,10 @@ def conv_block(
 ):
     "Convolution, batch norm, ReLU: [B, in, H, W] → [B, out, H/stride, W/stride]"
     check_counts(in_channels=in_channels, out_channels=out_channels, kernel=kernel, stride=stride)
-    if kernel % 2 == 0: raise CourseError(f"The kernel should be odd, so that the window has a middle; this is {kernel}.")
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel//2, bias=False)
+    if kernel % 2 == 0: raise CourseError(
+        f"The kernel should be odd, so that the window has a middle; this is {kernel}.")
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel//2,
+                            bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 # %% ../nbs/04_cnn.ipynb #27adbe68
@@ -150,12 +170,16 @@ class ResidualBlock(nn.Module):
     ):
         super().__init__()
         check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride)
-        last = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels)
+        last = nn.Conv2d(out_channels, out_channels, 3, padding=1,
+                         bias=False), nn.BatchNorm2d(out_channels)
         nn.init.zeros_(last[1].weight)
-        self.change = nn.Sequential(*conv_block(in_channels, out_channels, stride=stride), *last)      # F
-        fit = nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)         # W_s
+        # F
+        self.change = nn.Sequential(*conv_block(in_channels, out_channels, stride=stride), *last)
+        # W_s
+        fit = nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
         shrink = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
-        self.shortcut = nn.Sequential(*shrink, *fit) if shrink or in_channels != out_channels else nn.Identity()
+        self.shortcut = (nn.Sequential(*shrink, *fit) if shrink
+                         or in_channels != out_channels else nn.Identity())
 
     def forward(self, x): return F.relu(self.shortcut(x) + self.change(x))
 
@@ -169,11 +193,13 @@ class ResNet(nn.Module):
         blocks=1,              # residual blocks in a stage
         stem_kernel=3,         # of the first convolution
         stem_stride=1,         # 2 lets the first convolution halve the image, for speed
-        pool="avg",            # what the head keeps of a map: "avg", its mean, or "max", its largest number
+        # what the head keeps of a map: "avg", its mean, or "max", its largest number
+        pool="avg",
         dropout=0.,            # share of the features that are dropped before the last layer
     ):
         super().__init__()
-        widths = _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_stride, pool, dropout)
+        widths = _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_stride,
+                                pool, dropout)
         self.in_channels, self.least = in_channels, stem_stride*2**(len(widths)-1)
         self.stem = conv_block(in_channels, widths[0], stem_kernel, stem_stride)
         for number, (before, width) in enumerate(zip([widths[0], *widths], widths), 1):
@@ -181,7 +207,8 @@ class ResNet(nn.Module):
             others = [ResidualBlock(width, width) for _ in range(blocks-1)]
             self.add_module(f"stage{number}", nn.Sequential(first, *others))
         pooling = {"avg": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}[pool](1)
-        self.head = nn.Sequential(pooling, nn.Flatten(), nn.Dropout(dropout), nn.Linear(widths[-1], classes))
+        self.head = nn.Sequential(pooling, nn.Flatten(), nn.Dropout(dropout),
+                                  nn.Linear(widths[-1], classes))
 
     def forward(self, x):
         _check_images(x, self.in_channels, self.least)
@@ -196,34 +223,43 @@ def _check_images(x, channels, least):
         raise CourseError(f"A network for images needs a batch [B, C, H, W]; this is {shape}. "
             "One image alone: image[None].")
     if not x.is_floating_point():
-        raise CourseError(f"Images go into a network as floats in [-1, 1], but these are {x.dtype}. "
+        raise CourseError(
+            f"Images go into a network as floats in [-1, 1], but these are {x.dtype}. "
             "Use to_floats(images).")
     if x.shape[1] != channels:
         remedy = "x.expand(-1, 3, -1, -1)" if x.shape[1] == 1 else "x.mean(dim=1, keepdim=True)"
         convert = f", or convert the images: {remedy}" if {x.shape[1], channels} == {1, 3} else ""
-        raise CourseError(f"This network was built for {channels} channel(s), but these images have {x.shape[1]}. "
+        raise CourseError(f"This network was built for {channels} channel(s), but these images "
+                          f"have {x.shape[1]}. "
             f"Build it with in_channels={x.shape[1]}{convert}.")
     if min(x.shape[2:]) < least:
-        raise CourseError(f"These images have {x.shape[2]}x{x.shape[3]} pixels, but this network halves them "
-            f"until nothing is left: it needs {least} a side. Give it fewer widths, or load larger images (size=…).")
+        raise CourseError(
+            f"These images have {x.shape[2]}x{x.shape[3]} pixels, but this network halves them "
+            f"until nothing is left: it needs {least} a side. Give it fewer widths, or load larger "
+            f"images (size=…).")
 
 # %% ../nbs/04_cnn.ipynb #16efab93
 def _check_batch(x, least, training, dtype):
     if x.dtype == torch.float64 and dtype != torch.float64:
-        raise CourseError(f"These images are torch.float64, but the network computes in {dtype}. Use images.float().")
+        raise CourseError(f"These images are torch.float64, but the network computes in {dtype}. "
+                          f"Use images.float().")
     if training and len(x)*math.ceil(x.shape[2]/least)*math.ceil(x.shape[3]/least) == 1:
-        raise CourseError("One image of which one number is left in each map: batch norm cannot learn from that. "
+        raise CourseError(
+            "One image of which one number is left in each map: batch norm cannot learn from that. "
             "Use larger batches (drop_last=True leaves a small one out), or model.eval().")
 
 # %% ../nbs/04_cnn.ipynb #5b47a2bc
 def _check_network(in_channels, classes, widths, blocks, stem_kernel, stem_stride, pool, dropout):
     widths = tuple(widths) if isinstance(widths, (list, tuple)) else (widths,)
-    check_counts(in_channels=in_channels, classes=classes, blocks=blocks, stem_kernel=stem_kernel, stem_stride=stem_stride)
-    for width in widths or [widths]: check_whole("widths", width)
+    check_counts(in_channels=in_channels, classes=classes, blocks=blocks, stem_kernel=stem_kernel,
+                 stem_stride=stem_stride)
+    for width in widths or [widths]: check_int("widths", width)
     if stem_kernel % 2 == 0:
-        raise CourseError(f"stem_kernel should be odd, so that the window has a middle; this is {stem_kernel}.")
-    if pool not in ("avg", "max"): raise CourseError(f"pool is \"avg\" or \"max\"; this is {pool!r}.")
-    check_share("dropout", dropout)
+        raise CourseError(
+            f"stem_kernel should be odd, so that the window has a middle; this is {stem_kernel}.")
+    if pool not in ("avg", "max"):
+        raise CourseError(f"pool is \"avg\" or \"max\"; this is {pool!r}.")
+    check_fraction("dropout", dropout)
     return widths
 
 # %% ../nbs/04_cnn.ipynb #bee45cd7
@@ -241,17 +277,23 @@ def warp(
     if not count: return images
     numbers_given = dict(rotation=rotation, x=x, y=y, scale=scale)
     rotation, x, y, scale = (_per_image(images, *pair) for pair in numbers_given.items())
-    cos, sin, ratio = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation)), height/width
-    rows = [(cos, -sin*ratio), (sin/ratio, cos)]                     # from the new picture back to the old one
-    back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows], dim=1)/scale.view(-1, 1, 1)
+    cos = torch.cos(torch.deg2rad(rotation))
+    sin = torch.sin(torch.deg2rad(rotation))
+    ratio = height/width
+    # from the new picture back to the old one
+    rows = [(cos, -sin*ratio), (sin/ratio, cos)]
+    back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows],
+                       dim=1)/scale.view(-1, 1, 1)
     grid = F.affine_grid(back, list(images.shape), align_corners=False)
-    return F.grid_sample(images-fill, grid, align_corners=False) + fill
+    return resample(images-fill, grid) + fill
 
 # %% ../nbs/04_cnn.ipynb #75fea33b
 def _check_floats(images):
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
-        raise CourseError(f"Augmentation works on float images [B, C, H, W] in [-1, 1]; this is {what}. "
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images,
+            torch.Tensor) else type(images).__name__
+        raise CourseError(
+            f"Augmentation works on float images [B, C, H, W] in [-1, 1]; this is {what}. "
             "Bytes become floats with to_floats(images).")
 
 def _per_image(images, name, value):
@@ -262,8 +304,9 @@ def _per_image(images, name, value):
     try: return torch.as_tensor(value, dtype=images.dtype, device=images.device).expand(len(images))
     except (TypeError, ValueError, RuntimeError):
         what = list(value.shape) if isinstance(value, torch.Tensor) else repr(value)[:60]
-        said = f"{name} is one number, or one for each of the {len(images)} images; this is {what}."
-        raise CourseError(said) from None
+        message = (
+            f"{name} is one number, or one for each of the {len(images)} images; this is {what}.")
+        raise CourseError(message) from None
 
 # %% ../nbs/04_cnn.ipynb #7165b0c6
 def erase(
@@ -283,16 +326,19 @@ def erase(
     for pixels, side in zip((height, width), sides):
         start, place = draw(0, 1)*(1-side), (torch.arange(pixels, device=images.device)+0.5)/pixels
         bands.append((place >= start) & (place < start+side))                # [B, H], then [B, W]
-    hole = bands[0][:, None, :, None] & bands[1][:, None, None, :] & (draw(0, 1) < probability)[:, None, None]
+    hole = bands[0][:, None, :, None] & bands[1][:, None, None, :] & (draw(0, 1) < probability)[:,
+        None, None]
     return images.masked_fill(hole, fill)
 
 # %% ../nbs/04_cnn.ipynb #dd259a16
 def _check_hole(probability, area):
     _check_strength("probability", probability, 1, "a number")
     if not isinstance(area, (list, tuple)) or len(area) != 2:
-        raise CourseError(f"area is a pair, the smallest and the largest share of the image; this is {area!r:.60}.")
+        raise CourseError(f"area is a pair, the smallest and the largest share of the image; this "
+                          f"is {area!r:.60}.")
     for value in area: _check_strength("area", value, 1, "a pair of shares")
-    if area[0] > area[1]: raise CourseError(f"area begins with the smaller share; this is {area!r}.")
+    if area[0] > area[1]:
+        raise CourseError(f"area begins with the smaller share; this is {area!r}.")
 
 def _check_strength(name, value, most, unit):
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= most:
@@ -314,8 +360,14 @@ class Augment:
         for name, (value, most, unit) in limits.items(): _check_strength(name, value, most, unit)
         if isinstance(fill, bool) or not isinstance(fill, numbers.Real):
             raise CourseError(f"fill is a number; this is {fill!r}.")
-        if not isinstance(flip, bool): raise CourseError(f"flip is True or False; this is {flip!r}.")
-        self.rotate, self.shift, self.scale, self.erase, self.flip, self.fill = rotate, shift, scale, erase, flip, fill
+        if not isinstance(flip, bool):
+            raise CourseError(f"flip is True or False; this is {flip!r}.")
+        self.rotate = rotate
+        self.shift = shift
+        self.scale = scale
+        self.erase = erase
+        self.flip = flip
+        self.fill = fill
 
     def __call__(self, images):
         _check_floats(images)
@@ -347,9 +399,12 @@ def mixup(
 # %% ../nbs/04_cnn.ipynb #7d86fef5
 def _check_labels(labels, count, classes):
     check_counts(classes=classes)
-    kind = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
-    if not isinstance(labels, torch.Tensor) or list(labels.shape) != [count] or labels.is_floating_point():
-        raise CourseError(f"mixup needs one class number for each of the {count} images, as a tensor; this is {kind}.")
+    kind = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels,
+        torch.Tensor) else type(labels).__name__
+    if not isinstance(labels,
+                      torch.Tensor) or list(labels.shape) != [count] or labels.is_floating_point():
+        raise CourseError(f"mixup needs one class number for each of the {count} images, as a "
+                          f"tensor; this is {kind}.")
     if count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise CourseError(f"Labels run from {int(labels.min())} to {int(labels.max())}, "
             f"but mixup was told of {classes} classes.")
@@ -374,14 +429,16 @@ def feature_maps(
     "What each part of a network makes of the images: {name: maps [B, C, H, W]}, in evaluation mode"
     check_model(model)
     with in_mode([model], False), _outputs(dict(model.named_children())) as caught: model(x)
-    return {name: maps for name, maps in caught.items() if isinstance(maps, torch.Tensor) and maps.ndim == 4}
+    return {name: maps for name, maps in caught.items() if isinstance(maps, torch.Tensor)
+            and maps.ndim == 4}
 
 # %% ../nbs/04_cnn.ipynb #2fc16f67
 def check_model(
     model,   # what should be a network
 ):
     "`CourseError` unless it is a `torch.nn.Module`"
-    if not isinstance(model, nn.Module): raise CourseError(f"A network is needed here; this is {type(model).__name__}.")
+    if not isinstance(model, nn.Module):
+        raise CourseError(f"A network is needed here; this is {type(model).__name__}.")
 
 # %% ../nbs/04_cnn.ipynb #92d22da1
 def grad_cam(
@@ -415,25 +472,30 @@ def _part(model, layer):
 
 def _check_question(images, classes):
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images,
+            torch.Tensor) else type(images).__name__
         raise CourseError(f"Grad-CAM needs a batch of float images [B, C, H, W]; this is {what}.")
     try: chosen = torch.as_tensor(classes)
     except (TypeError, ValueError, RuntimeError): chosen = torch.tensor(True)
     if chosen.dtype == torch.bool or list(chosen.shape) not in ([], [1], [len(images)]):
         what = list(classes.shape) if isinstance(classes, torch.Tensor) else repr(classes)[:60]
-        raise CourseError(f"classes is one class number, or one for each of the {len(images)} images; "
+        raise CourseError(
+            f"classes is one class number, or one for each of the {len(images)} images; "
             f"this is {what}.")
 
 def _check_maps(caught, logits, classes):
     maps = caught.get("layer")
     if logits.ndim != 2:
-        raise CourseError(f"Grad-CAM needs a network that returns logits [B, classes]; these are {list(logits.shape)}.")
+        raise CourseError(f"Grad-CAM needs a network that returns logits [B, classes]; these are "
+                          f"{list(logits.shape)}.")
     if not isinstance(maps, torch.Tensor) or maps.ndim != 4:
         raise CourseError("Grad-CAM needs a part whose output is maps [B, C, H, W]. "
             "Take one before the global average pool.")
     chosen, count = torch.as_tensor(classes), logits.shape[1]
-    if chosen.is_floating_point() or chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < count:
-        raise CourseError(f"This network tells {count} classes apart, 0 to {count-1}; {classes!r:.60} is not among them.")
+    if chosen.is_floating_point() or chosen.numel() and not 0 <= int(chosen.min()) <= int(
+        chosen.max()) < count:
+        raise CourseError(f"This network tells {count} classes apart, 0 to {count-1}; "
+                          f"{classes!r:.60} is not among them.")
 
 # %% ../nbs/04_cnn.ipynb #a68cb2b0
 def transposed_size(
@@ -446,5 +508,6 @@ def transposed_size(
     _check_pixels(size=size, kernel=kernel, stride=stride, padding=padding)
     grown = stride*(size-1) + kernel
     if grown <= 2*padding:
-        raise CourseError(f"Cutting {padding} pixels off both sides leaves nothing of {grown}. Use less padding.")
+        raise CourseError(
+            f"Cutting {padding} pixels off both sides leaves nothing of {grown}. Use less padding.")
     return grown - 2*padding

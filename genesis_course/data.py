@@ -21,7 +21,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from .support import CourseError, in_notebook
-from .downloads import CIFAR10, fetch, find_file, read_cifar10, read_idx_pair, read_photos, read_text
+from .downloads import (CIFAR10, fetch, find_file, read_cifar10, read_idx_pair,
+                                      read_photos, read_text)
 
 # %% ../nbs/02_data.ipynb #9ccbee64
 @dataclass(repr=False)
@@ -32,7 +33,8 @@ class ImageSet:
     classes: list                               # names; label k means classes[k]
     name: str = ""                              # of the set
     notes: list = field(default_factory=list)   # sentences on what was skipped or is missing
-    factors: dict | None = None                 # {name: [N]} how each image was made, where that is known
+    # {name: [N]} how each image was made, where that is known
+    factors: dict | None = None
 
     def __post_init__(self):
         self.images, self.labels = _check_set(self.images, self.labels, len(self.classes))
@@ -48,16 +50,19 @@ class ImageSet:
         "The part of the set that an index, a slice, a mask or a tensor of indices picks, as an ImageSet"
         index = torch.arange(len(self))[index].reshape(-1)
         factors = self.factors and {name: values[index] for name, values in self.factors.items()}
-        return ImageSet(self.images[index], self.labels[index], self.classes, self.name, self.notes, factors)
+        return ImageSet(self.images[index], self.labels[index], self.classes, self.name, self.notes,
+                        factors)
 
 # %% ../nbs/02_data.ipynb #b8253151
 def _check_set(images, labels, classes):
     "Images and labels as an ImageSet keeps them, or a sentence on why they cannot be"
     images, labels = torch.as_tensor(images), torch.as_tensor(labels)
     if images.ndim != 4 or images.dtype != torch.uint8:
-        raise CourseError(f"An ImageSet keeps images as uint8 [N, C, H, W]; these are {images.dtype} {list(images.shape)}.")
+        raise CourseError(f"An ImageSet keeps images as uint8 [N, C, H, W]; these are "
+                          f"{images.dtype} {list(images.shape)}.")
     if labels.shape != images.shape[:1]:
-        raise CourseError(f"There are {len(images):,} images but labels of shape {list(labels.shape)}: "
+        raise CourseError(
+            f"There are {len(images):,} images but labels of shape {list(labels.shape)}: "
             "each image needs one.")
     if labels.is_floating_point():
         raise CourseError(f"Labels are whole numbers that name a class; these are {labels.dtype}.")
@@ -68,7 +73,8 @@ def _check_set(images, labels, classes):
 
 # %% ../nbs/02_data.ipynb #c5fa08f6
 def digits_set(
-    split="all",   # "all", or "train" (the first 1,437) and "test" (the last 360, nearly all by other writers)
+    # "all", or "train" (the first 1,437) and "test" (the last 360, nearly all by other writers)
+    split="all",
 ):
     "The 1,797 digits of scikit-learn, 8x8 pixels, in the order of the file: neighbours mostly share a writer"
     from sklearn.datasets import load_digits
@@ -78,7 +84,8 @@ def digits_set(
     return whole[{"all": slice(None), "train": slice(1437), "test": slice(1437, None)}[split]]
 
 # %% ../nbs/02_data.ipynb #00550adf
-GLYPH_FONTS = ["DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10", "cmss10", "cmtt10"]
+GLYPH_FONTS = ["DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10", "cmss10",
+               "cmtt10"]
 
 @functools.lru_cache(maxsize=1024)
 def _distance(character, font):
@@ -88,7 +95,8 @@ def _distance(character, font):
     from scipy.ndimage import distance_transform_edt
     face = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/{GLYPH_FONTS[font]}.ttf", 122)
     canvas, (left, top, right, bottom) = Image.new("L", (192, 192)), face.getbbox(character)
-    ImageDraw.Draw(canvas).text((96-(left+right)/2, 96-(top+bottom)/2), character, fill=255, font=face)
+    ImageDraw.Draw(canvas).text((96-(left+right)/2, 96-(top+bottom)/2), character, fill=255,
+                                font=face)
     inside = np.asarray(canvas) > 127
     distance = distance_transform_edt(inside)-distance_transform_edt(~inside)
     return F.avg_pool2d(torch.tensor(distance/128, dtype=torch.float32)[None], 2)[0]
@@ -97,7 +105,8 @@ def _distance(character, font):
 def draw_glyphs(
     characters,   # N letters or digits
     size=28,      # pixels of a side
-    font=0,       # index into GLYPH_FONTS; this and all below: one number, or one for each character
+    # index into GLYPH_FONTS; this and all below: one number, or one for each character
+    font=0,
     slant=0.,     # how far the top leans to the right, in heights
     rotation=0.,  # counter-clockwise, in degrees
     weight=0.,    # what the stroke gains in width, in sides of the picture
@@ -108,13 +117,18 @@ def draw_glyphs(
     "Characters as white on black pictures [N, 1, size, size] uint8"
     count = len(characters)
     font, slant, rotation, weight, scale, x, y = (
-        torch.as_tensor(value, dtype=torch.float32).expand(count) for value in (font, slant, rotation, weight, scale, x, y))
-    maps = torch.stack([_distance(character, int(f)) for character, f in zip(characters, font)])[:, None]
+        torch.as_tensor(value, dtype=torch.float32).expand(count)
+        for value in (font, slant, rotation, weight, scale, x, y))
+    maps = torch.stack([_distance(character, int(f)) for character, f in zip(characters, font)])[:,
+        None]
     cos, sin = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation))
-    rows = [(cos+slant*sin, slant*cos-sin), (sin, cos)]      # from picture to map: turned back, then sheared back
-    back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows], dim=1)/(1.5*scale.view(-1, 1, 1))
+    # from picture to map: turned back, then sheared back
+    rows = [(cos+slant*sin, slant*cos-sin), (sin, cos)]
+    back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows],
+                       dim=1)/(1.5*scale.view(-1, 1, 1))
     grid = F.affine_grid(back, [count, 1, 2*size, 2*size], align_corners=False)
-    distance = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)*scale.view(-1, 1, 1, 1)
+    distance = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)*scale.view(-1,
+        1, 1, 1)
     ink = ((distance+weight.view(-1, 1, 1, 1)/2)*2*size+0.5).clamp(0, 1)
     return (F.avg_pool2d(ink, 2)*255).round().to(torch.uint8)
 
@@ -136,15 +150,17 @@ def glyph_set(
     count=2000,                # how many
     characters="0123456789",   # the classes
     seed=0,                    # same seed, same pictures
-    **ranges,                  # for any of GLYPH_RANGES a pair (lowest, highest), or one number that holds for all
+    # for any of GLYPH_RANGES a pair (lowest, highest), or one number that holds for all
+    **ranges,
 ):
     "Letters and digits in seven fonts, with the factors that made each"
     _check_glyphs(count, characters, ranges)
-    dice = torch.Generator().manual_seed(2*seed+(split == "test"))
-    labels = (torch.arange(count)%len(characters))[torch.randperm(count, generator=dice)]
-    factors = {name: _roll(name, ranges.get(name, default), torch.rand(count, generator=dice))
+    rng = torch.Generator().manual_seed(2*seed+(split == "test"))
+    labels = (torch.arange(count)%len(characters))[torch.randperm(count, generator=rng)]
+    factors = {name: _roll(name, ranges.get(name, default), torch.rand(count, generator=rng))
                for name, default in GLYPH_RANGES.items()}
-    parts = [draw_glyphs([characters[k] for k in labels[i]], size, **{name: values[i] for name, values in factors.items()})
+    parts = [draw_glyphs([characters[k] for k in labels[i]], size,
+                         **{name: values[i] for name, values in factors.items()})
              for i in torch.arange(count).split(1000)]
     return ImageSet(torch.cat(parts), labels, list(characters), "glyphs", factors=factors)
 
@@ -157,10 +173,13 @@ def _roll(name, ends, roll):
 def _check_glyphs(count, characters, ranges):
     if not isinstance(count, int) or count < 1:
         raise CourseError(f"count is how many glyphs to draw, from 1 on; this is {count!r}.")
-    if not characters or len(set(characters)) < len(characters) or not (characters.isascii() and characters.isalnum()):
-        raise CourseError(f"characters should be different letters a-z, A-Z or digits; this is {characters!r}.")
+    if not characters or len(set(characters)) < len(characters) or not (characters.isascii()
+        and characters.isalnum()):
+        raise CourseError(
+            f"characters should be different letters a-z, A-Z or digits; this is {characters!r}.")
     if unknown := ranges.keys()-GLYPH_RANGES.keys():
-        raise CourseError(f"Glyphs have no factor {min(unknown)!r}. There are: {', '.join(GLYPH_RANGES)}.")
+        raise CourseError(
+            f"Glyphs have no factor {min(unknown)!r}. There are: {', '.join(GLYPH_RANGES)}.")
 
 # %% ../nbs/02_data.ipynb #78610cb2
 def first_copy(
@@ -168,7 +187,8 @@ def first_copy(
 ):
     "For each image the index of the first one that equals it: its own, where it is no copy; [N] int64"
     seen = {}
-    return torch.tensor([seen.setdefault(image.tobytes(), i) for i, image in enumerate(images.cpu().numpy())])
+    return torch.tensor([seen.setdefault(image.tobytes(), i) for i,
+                         image in enumerate(images.cpu().numpy())])
 
 # %% ../nbs/02_data.ipynb #3d8751e1
 def split_set(
@@ -178,7 +198,8 @@ def split_set(
 ):
     "Two ImageSets, for training and validation: every class in its share, equal images always on one side"
     if not 0 < valid < 1:
-        raise CourseError(f"valid is the share to set aside, between 0 and 1; this is {valid!r}. For a fifth: valid=0.2.")
+        raise CourseError(f"valid is the share to set aside, between 0 and 1; this is {valid!r}. "
+                          f"For a fifth: valid=0.2.")
     first = first_copy(images.images)
     rank = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[first]
     chosen = torch.zeros(len(images), dtype=torch.bool)
@@ -186,7 +207,8 @@ def split_set(
         mine = images.labels[first] == label
         ranks = rank[mine].sort().values
         wanted = max(1, round(valid*len(ranks)))
-        if len(ranks) > wanted and ranks[wanted-1] < ranks[-1]: chosen |= mine & (rank <= ranks[wanted-1])
+        if len(ranks) > wanted and ranks[wanted-1] < ranks[-1]:
+            chosen |= mine & (rank <= ranks[wanted-1])
     if not chosen.any():
         raise CourseError(f"{images!r}: too few to set a share of {valid} aside. "
             "A class needs at least two different images.")
@@ -206,13 +228,16 @@ def epoch_order(
     epoch,   # its number
 ):
     "All rows in the order of one epoch, [rows] int64; it depends on these three numbers only"
-    return torch.randperm(rows, generator=torch.Generator().manual_seed((1_000_003*seed+epoch)%2**63))
+    return torch.randperm(rows,
+                          generator=torch.Generator().manual_seed((1_000_003*seed+epoch)%2**63))
 
 # %% ../nbs/02_data.ipynb #318c7bae
 class Batches:
     "Mini-batches of a set that lies on the device: iterate, or `set_epoch` first to go on where a run stopped"
     def __init__(self,
-        *data,             # an ImageSet: gives (float images in [-1, 1], labels); or tensors of equal length: give rows
+        # an ImageSet: gives (float images in [-1, 1], labels); or tensors of equal length: give
+        # rows
+        *data,
         batch_size=64,     # rows in a batch
         shuffle=True,      # a new order in every epoch
         seed=0,            # see `epoch_order`
@@ -221,10 +246,18 @@ class Batches:
         transform=None,    # batch of float images → batch of float images, such as an augmentation
     ):
         self.floats, self.tensors = _as_tensors(data, device, batch_size, drop_last)
-        self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
-        self.transform, self.rows, self.epoch, self.start, self.part = transform, len(self.tensors[0]), 0, 0, (0, 1)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.transform = transform
+        self.rows = len(self.tensors[0])
+        self.epoch = 0
+        self.start = 0
+        self.part = (0, 1)
 
-    def __len__(self): return self.rows//self.batch_size if self.drop_last else math.ceil(self.rows/self.batch_size)
+    def __len__(self): return self.rows//self.batch_size if self.drop_last else math.ceil(
+        self.rows/self.batch_size)
 
     def set_epoch(self, epoch, start=0, part=(0, 1)):
         "Let the next iteration be this epoch, from batch `start` on, and of each batch only part k of n: rows k, k+n, k+2n …"
@@ -232,8 +265,10 @@ class Batches:
         self.part = _check_part(self, part)
 
     def __iter__(self):
-        order = epoch_order(self.rows, self.seed, self.epoch) if self.shuffle else torch.arange(self.rows)
-        chunks, (k, n) = order.to(self.tensors[0].device).split(self.batch_size)[self.start:len(self)], self.part
+        order = epoch_order(self.rows, self.seed,
+                            self.epoch) if self.shuffle else torch.arange(self.rows)
+        chunks, (k, n) = order.to(self.tensors[0].device).split(self.batch_size)[
+            self.start:len(self)], self.part
         self.epoch, self.start, self.part = self.epoch+1, 0, (0, 1)
         return (self.take(chunk[k::n]) for chunk in chunks)
 
@@ -248,26 +283,31 @@ class Batches:
 def _as_tensors(data, device, batch_size, drop_last):
     "Whether to convert the first tensor to floats, and the tensors on the device"
     images = len(data) == 1 and isinstance(data[0], ImageSet)
-    tensors = [torch.as_tensor(rows) for rows in ([data[0].images, data[0].labels] if images else data)]
+    tensors = [torch.as_tensor(rows)
+               for rows in ([data[0].images, data[0].labels] if images else data)]
     if not tensors or not all(rows.ndim for rows in tensors):
         raise CourseError("Batches needs an ImageSet, or tensors with one row for each example.")
     if len({len(rows) for rows in tensors}) > 1:
         lengths = " and ".join(f"{len(rows):,}" for rows in tensors)
-        raise CourseError(f"These tensors have {lengths} rows; each example needs a row in all of them.")
+        raise CourseError(
+            f"These tensors have {lengths} rows; each example needs a row in all of them.")
     _check_size(batch_size, drop_last, len(tensors[0]))
     return images, [rows.to(device) for rows in tensors]
 
 # %% ../nbs/02_data.ipynb #fcf49cf7
 def _check_size(batch_size, drop_last, rows):
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise CourseError(f"batch_size is a whole number from 1 on; this is {batch_size!r}. Usual sizes are 32 to 256.")
+        raise CourseError(f"batch_size is a whole number from 1 on; this is {batch_size!r}. Usual "
+                          f"sizes are 32 to 256.")
     if not rows: raise CourseError("This set is empty: there is nothing to make batches of.")
     if drop_last and batch_size > rows:
-        raise CourseError(f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} "
+        raise CourseError(
+            f"With drop_last=True there is no batch at all: batch_size is {batch_size:,} "
             f"and the set has {rows:,} rows. Choose a smaller batch, or drop_last=False.")
 
 def _check_epoch(epoch, start, batches):
-    if not (isinstance(epoch, int) and isinstance(start, int) and epoch >= 0 and 0 <= start <= batches):
+    if not (isinstance(epoch, int) and isinstance(start, int) and epoch >= 0
+            and 0 <= start <= batches):
         raise CourseError(f"An epoch is 0, 1, 2 … and start a batch from 0 to {batches}; "
             f"these are {epoch!r} and {start!r}.")
     return epoch, start
@@ -277,8 +317,10 @@ def _check_part(batches, part):
     last = 0 if batches.drop_last else batches.rows % batches.batch_size
     for rows in (batches.batch_size, last):
         if rows % part[1]:
-            raise CourseError(f"A batch of {rows} row(s) cannot be cut into {part[1]} equal parts. Choose a batch_size that is "
-                              f"a multiple of {part[1]}, and drop_last=True if the last batch is smaller.")
+            raise CourseError(f"A batch of {rows} row(s) cannot be cut into {part[1]} equal parts. "
+                              f"Choose a batch_size that is "
+                              f"a multiple of {part[1]}, and drop_last=True if the last batch is "
+                              f"smaller.")
     return part
 
 # %% ../nbs/02_data.ipynb #106e54c1
@@ -295,20 +337,24 @@ class Text:
         self.ids = self.encode(self.text)                        # [N] int64
 
     def __len__(self): return len(self.text)
-    def __repr__(self): return f"{self.name or 'text'}: {len(self):,} characters, {len(self.vocabulary)} different"
+    def __repr__(self):
+        return f"{self.name or 'text'}: {len(self):,} characters, {len(self.vocabulary)} different"
 
     def encode(self, text):
         "Numbers of the characters, [N] int64"
         if unknown := set(text)-self.number.keys():
-            raise CourseError(f"{min(unknown)!r} does not occur in this text: leave it out, or build a Text with it.")
+            raise CourseError(f"{min(unknown)!r} does not occur in this text: leave it out, or "
+                              f"build a Text with it.")
         return torch.tensor([self.number[character] for character in text], dtype=torch.int64)
 
-    def decode(self, ids): return "".join(self.vocabulary[i] for i in torch.as_tensor(ids).flatten().tolist())
+    def decode(self, ids):
+        return "".join(self.vocabulary[i] for i in torch.as_tensor(ids).flatten().tolist())
 
     def split(self, valid=0.1):
         "Two Texts with the same vocabulary: the beginning, and the last share of it for validation"
         if not 0 < valid < 1 or not 0 < round(valid*len(self)) < len(self):
-            raise CourseError(f"valid is the share of the text to set aside, between 0 and 1; this is {valid!r}.")
+            raise CourseError(
+                f"valid is the share of the text to set aside, between 0 and 1; this is {valid!r}.")
         parts = self.text[:-round(valid*len(self))], self.text[-round(valid*len(self)):]
         return tuple(Text(part, self.vocabulary, self.name) for part in parts)
 
@@ -318,13 +364,15 @@ class Text:
 def _windows(ids, context, step):
     "Views [M, context] (inputs, targets): windows every `step` characters, and the same one character later"
     if len(ids) <= context:
-        raise CourseError(f"A window of {context:,} and the character after it do not fit into a text of {len(ids):,}.")
+        raise CourseError(f"A window of {context:,} and the character after it do not fit into a "
+                          f"text of {len(ids):,}.")
     rows = ids.unfold(0, context+1, step)
     return rows[:, :-1], rows[:, 1:]
 
 # %% ../nbs/02_data.ipynb #35aec17e
 def load_text(
-    name="python",      # "python" (the language reference inside every Python), "shakespeare" (1.1 MB), or a file
+    # "python" (the language reference inside every Python), "shakespeare" (1.1 MB), or a file
+    name="python",
     encoding="utf-8",   # of a file
 ):
     "A `Text`"
@@ -347,11 +395,13 @@ def resize(
 ):
     "Images at another size, [N, C, size, size] uint8"
     if images.shape[-2:] == (size, size): return images
-    parts = (F.interpolate(part.float(), (size, size), mode="bicubic", antialias=True) for part in images.split(4096))
+    parts = (F.interpolate(part.float(), (size, size), mode="bicubic", antialias=True)
+             for part in images.split(4096))
     return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 # %% ../nbs/02_data.ipynb #b856a810
-FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+           "Bag", "Ankle boot"]
 KNOWN_SETS = {
     "digits": ("train", "test", "all"),
     "glyphs": ("train", "test"),
@@ -362,7 +412,9 @@ KNOWN_SETS = {
 
 # %% ../nbs/02_data.ipynb #94cc56cb
 def load_images(
-    name=None,       # "digits", "glyphs", "mnist", "fashion", "cifar10", or a folder; None: $GENESIS_DATASET, or digits
+    # "digits", "glyphs", "mnist", "fashion", "cifar10", or a folder; None: $GENESIS_DATASET, or
+    # digits
+    name=None,
     split="train",   # "train" or "test"; digits also "all", folders also "valid"
     size=None,       # pixels of a side; None: as the set has them
     **options,       # for glyphs: count, characters, seed and the factors of `glyph_set`
@@ -372,23 +424,28 @@ def load_images(
     _check_size_and_options(name, size, options)
     if name not in KNOWN_SETS: return _folder_set(name, split, size)
     if split not in KNOWN_SETS[name]:
-        raise CourseError(f"{name!r} has no part {split!r}; there is {' and '.join(KNOWN_SETS[name])}. "
+        raise CourseError(
+            f"{name!r} has no part {split!r}; there is {' and '.join(KNOWN_SETS[name])}. "
             "For validation, divide the training part with split_set.")
     if name == "glyphs": return glyph_set(split, size or 28, **options)
     found = digits_set(split) if name == "digits" else _public_set(name, split)
     if size is None: return found
-    return ImageSet(resize(found.images, size), found.labels, found.classes, found.name, found.notes)
+    return ImageSet(resize(found.images, size), found.labels, found.classes, found.name,
+                    found.notes)
 
 # %% ../nbs/02_data.ipynb #f783490c
 def _check_size_and_options(name, size, options):
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096):
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int)
+                             or not 1 <= size <= 4096):
         raise CourseError(f"size is the side of an image in pixels, such as 28; this is {size!r}.")
     if options and name != "glyphs":
-        raise CourseError(f"{str(name)!r} has no option {min(options)!r}; only \"glyphs\" is drawn to order.")
+        raise CourseError(
+            f"{str(name)!r} has no option {min(options)!r}; only \"glyphs\" is drawn to order.")
 
 def _announce(images):
     "Say in one line what a reader should know of a set"
-    if images.notes: print(f"{images.name}: {' '.join(images.notes)}", file=sys.stdout if in_notebook() else sys.stderr)
+    if images.notes: print(f"{images.name}: {' '.join(images.notes)}",
+                           file=sys.stdout if in_notebook() else sys.stderr)
     return images
 
 # %% ../nbs/02_data.ipynb #7267aa63
@@ -399,13 +456,15 @@ def _public_set(name, split):
         images, labels, notes = read_cifar10(path, split)
         return _announce(ImageSet(images, labels, CIFAR10, name, notes))
     classes = list("0123456789") if name == "mnist" else FASHION
-    images, labels = read_idx_pair(fetch(f"{name}/{split}-images"), fetch(f"{name}/{split}-labels"), len(classes))
+    images, labels = read_idx_pair(fetch(f"{name}/{split}-images"), fetch(f"{name}/{split}-labels"),
+                                   len(classes))
     return ImageSet(images, labels, classes, name)
 
 def _folder_set(name, split, size):
     "A folder of photos"
     if not Path(name).is_dir():
-        raise CourseError(f"There is no set {str(name)!r} and no such folder.{_nearest(name, KNOWN_SETS)} "
+        raise CourseError(
+            f"There is no set {str(name)!r} and no such folder.{_nearest(name, KNOWN_SETS)} "
             f"Choose {', '.join(KNOWN_SETS)}, or the path of a folder of photos.")
     images, labels, classes, notes = read_photos(name, split, size)
     return _announce(ImageSet(images, labels, classes, Path(name).resolve().name, notes))

@@ -30,25 +30,35 @@ class PublicFile:
     urls: tuple     # addresses, tried in turn
 
 # %% ../nbs/backstage/03_downloads.ipynb #ff8e6dfd
-_IDX = {"train-images": "train-images-idx3-ubyte.gz", "train-labels": "train-labels-idx1-ubyte.gz", "test-images": "t10k-images-idx3-ubyte.gz", "test-labels": "t10k-labels-idx1-ubyte.gz"}
+_IDX = {"train-images": "train-images-idx3-ubyte.gz", "train-labels": "train-labels-idx1-ubyte.gz",
+        "test-images": "t10k-images-idx3-ubyte.gz", "test-labels": "t10k-labels-idx1-ubyte.gz"}
 
 def _idx_files(name, folders, mirrors, sums):
-    return {f"{name}/{key}": PublicFile(tuple(f"{folder}/{file}" for folder in folders), f"sha256:{known}", tuple(mirror+file for mirror in mirrors))
+    return {f"{name}/{key}": PublicFile(tuple(f"{folder}/{file}" for folder in folders),
+                                        f"sha256:{known}", tuple(mirror+file for mirror in mirrors))
             for (key, file), known in zip(_IDX.items(), sums)}
 
 # %% ../nbs/backstage/03_downloads.ipynb #f32e2368
 FILES = {
     **_idx_files("mnist", ("MNIST/raw", "MNIST", "mnist/raw", "mnist"),
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
-        ("440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6")),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/",
+         "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        ("440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+         "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6")),
     **_idx_files("fashion", ("FashionMNIST/raw", "FashionMNIST", "fashion-mnist", "fashion"),
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"),
-        ("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-         "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5")),
-    "cifar10": PublicFile(("cifar-10-binary.tar.gz", "cifar10/cifar-10-binary.tar.gz"), "md5:c32a1d4ab5d03f1284b67883e8d87530",
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"),
+        ("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+         "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+         "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5")),
+    "cifar10": PublicFile(("cifar-10-binary.tar.gz", "cifar10/cifar-10-binary.tar.gz"),
+                          "md5:c32a1d4ab5d03f1284b67883e8d87530",
         ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",)),
-    "shakespeare": PublicFile(("tinyshakespeare/input.txt", "shakespeare/input.txt", "tinyshakespeare.txt", "shakespeare.txt"),
+    "shakespeare": PublicFile(("tinyshakespeare/input.txt", "shakespeare/input.txt",
+                               "tinyshakespeare.txt", "shakespeare.txt"),
         "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt", "https://storage.googleapis.com/download.tensorflow.org/data/shakespeare.txt")),
 }
@@ -68,13 +78,15 @@ def find_file(
 
 # %% ../nbs/backstage/03_downloads.ipynb #27ad6f8b
 ROUNDS = 2          # how often the list of mirrors is walked
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR,
+         errno.EEXIST, errno.EISDIR}
 
 def _retrieve(url, known, target):
     "One attempt at one address"
     import pooch
     pooch.get_logger().setLevel("ERROR")
-    bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty() or "ipykernel" in sys.modules, timeout=30)
+    bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty() or "ipykernel" in sys.modules,
+                               timeout=30)
     pooch.retrieve(url, known, fname=target.name, path=target.parent, downloader=bar)
 
 # %% ../nbs/backstage/03_downloads.ipynb #60c7ffdc
@@ -90,7 +102,8 @@ def fetch(
     for url in file.urls*ROUNDS:
         try: _retrieve(url, file.known, target)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _DISK: raise explain_os_error(error, target) from error
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise explain_os_error(error, target) from error
             failures.append(error)
         else: return target
     raise _no_luck(key, file, failures)
@@ -99,9 +112,14 @@ def fetch(
 def _no_luck(key, file, failures):
     "The sentence for a download that failed everywhere"
     altered = all(isinstance(error, ValueError) for error in failures)
-    why = "what came is not the published file (its checksum differs)" if altered else f"no network, or none of its {len(file.urls)} addresses answered in full" if len(file.urls) > 1 else "no network, or its address did not answer in full"
-    return CourseError(f"Could not fetch {Path(file.places[0]).name} for {key.split('/')[0]!r}: {why}. Nothing was kept. "
-                       f"Put the file at {file.places[0]} in a folder and let GENESIS_DATA name that folder, or use built-in data: load_images(\"digits\"), load_text(\"python\").")
+    why = ("what came is not the published file (its checksum differs)" if altered
+           else f"no network, or none of its {len(file.urls)} addresses answered in full"
+           if len(file.urls) > 1 else "no network, or its address did not answer in full")
+    return CourseError(f"Could not fetch {Path(file.places[0]).name} for {key.split('/')[0]!r}: "
+                       f"{why}. Nothing was kept. "
+                       f"Put the file at {file.places[0]} in a folder and let GENESIS_DATA name "
+                       f"that folder, or use built-in data: load_images(\"digits\"), "
+                       f"load_text(\"python\").")
 
 # %% ../nbs/backstage/03_downloads.ipynb #5c4a6bed
 def read_bytes(
@@ -109,11 +127,13 @@ def read_bytes(
 ):
     "All bytes of a file, unpacked in memory if it is gzipped"
     try: raw = Path(path).read_bytes()
-    except OSError as error: raise CourseError(f"Could not read {path}: {error.strerror}.") from error
+    except OSError as error:
+        raise CourseError(f"Could not read {path}: {error.strerror}.") from error
     if raw[:2] != b"\x1f\x8b": return raw
     try: return gzip.decompress(raw)
     except (EOFError, OSError, zlib.error) as error:
-        raise CourseError(f"{path} is damaged or cut off: it does not unpack. Delete it and fetch it again.") from error
+        raise CourseError(f"{path} is damaged or cut off: it does not unpack. Delete it and fetch "
+                          f"it again.") from error
 
 # %% ../nbs/backstage/03_downloads.ipynb #6c1b5b13
 def read_idx(
@@ -122,11 +142,15 @@ def read_idx(
     "A uint8 tensor from an idx file, with the shape that its header states"
     raw = read_bytes(path)
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or not 1 <= raw[3] <= 4:
-        raise CourseError(f"{path} is not an idx file of bytes: it starts with {raw[:4].hex(' ') or 'nothing'}, not with 00 00 08. Is it a web page that was saved instead?")
+        raise CourseError(
+            f"{path} is not an idx file of bytes: it starts with {raw[:4].hex(' ') or 'nothing'}, "
+            f"not with 00 00 08. Is it a web page that was saved instead?")
     start = 4+4*raw[3]
     shape = [int.from_bytes(raw[i:i+4], "big") for i in range(4, start, 4)]
     if len(raw) != start+math.prod(shape):
-        raise CourseError(f"{path} is cut off or damaged: its header promises {start+math.prod(shape):,} bytes for {shape}, and it has {len(raw):,}. Fetch it again.")
+        raise CourseError(
+            f"{path} is cut off or damaged: its header promises {start+math.prod(shape):,} bytes "
+            f"for {shape}, and it has {len(raw):,}. Fetch it again.")
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8)[start:].view(shape)
 
 # %% ../nbs/backstage/03_downloads.ipynb #68e874fb
@@ -137,9 +161,14 @@ def read_idx_pair(
 ):
     "Images [N, 1, H, W] uint8 and labels [N] int64 from two idx files that belong together"
     x, y = read_idx(images), read_idx(labels)
-    if x.ndim != 3 or y.ndim != 1: raise CourseError(f"{images} should hold images [N, H, W] and {labels} labels [N]; they hold {list(x.shape)} and {list(y.shape)}. Are they swapped?")
-    if len(x) != len(y): raise CourseError(f"{images} holds {len(x):,} images and {labels} {len(y):,} labels: they do not belong together.")
-    if len(y) and int(y.max()) >= classes: raise CourseError(f"{labels} holds the label {int(y.max())}, but there are only the classes 0 to {classes-1}: the file is damaged, or of another set.")
+    if x.ndim != 3 or y.ndim != 1:
+        raise CourseError(f"{images} should hold images [N, H, W] and {labels} labels [N]; they "
+                          f"hold {list(x.shape)} and {list(y.shape)}. Are they swapped?")
+    if len(x) != len(y): raise CourseError(f"{images} holds {len(x):,} images and {labels} "
+                                           f"{len(y):,} labels: they do not belong together.")
+    if len(y) and int(y.max()) >= classes:
+        raise CourseError(f"{labels} holds the label {int(y.max())}, but there are only the "
+                          f"classes 0 to {classes-1}: the file is damaged, or of another set.")
     return x[:, None], y.long()
 
 # %% ../nbs/backstage/03_downloads.ipynb #2c75fa96
@@ -148,12 +177,16 @@ _PARTS = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_
 
 def _cifar_bytes(path, names):
     "Pairs (name, bytes) of the batches that are there, from a folder or from an archive"
-    if path.is_dir(): return [(name, read_bytes(path/name)) for name in names if (path/name).exists()]
+    if path.is_dir():
+        return [(name, read_bytes(path/name)) for name in names if (path/name).exists()]
     try:
         with tarfile.open(path, "r:*") as archive:
-            return sorted((Path(member.name).name, archive.extractfile(member).read()) for member in archive if member.isfile() and Path(member.name).name in names)
+            return sorted((Path(member.name).name, archive.extractfile(member).read())
+                          for member in archive if member.isfile()
+                          and Path(member.name).name in names)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise CourseError(f"{path} is damaged or cut off: it does not unpack. Delete it and fetch it again.") from error
+        raise CourseError(f"{path} is damaged or cut off: it does not unpack. Delete it and fetch "
+                          f"it again.") from error
 
 # %% ../nbs/backstage/03_downloads.ipynb #0e4ea1f5
 def read_cifar10(
@@ -162,19 +195,26 @@ def read_cifar10(
 ):
     "Images [N, 3, 32, 32] uint8, labels [N] int64, and a note where the set is incomplete"
     batches = _cifar_bytes(Path(path), _PARTS[split])
-    if not batches: raise CourseError(f"{path} holds no {' or '.join(_PARTS[split][::4])}: the {split} part of CIFAR-10 is not there.")
+    if not batches: raise CourseError(f"{path} holds no {' or '.join(_PARTS[split][::4])}: the "
+                                      f"{split} part of CIFAR-10 is not there.")
     for name, raw in batches:
-        if len(raw)%3073: raise CourseError(f"{name} in {path} is cut off or damaged: {len(raw):,} bytes are not a whole number of records of 3,073.")
-    records = torch.frombuffer(bytearray(b"".join(raw for _, raw in batches)), dtype=torch.uint8).view(-1, 3073)
+        if len(raw)%3073: raise CourseError(f"{name} in {path} is cut off or damaged: {len(raw):,} "
+                                            f"bytes are not a whole number of records of 3,073.")
+    records = torch.frombuffer(bytearray(b"".join(raw for _, raw in batches)),
+                               dtype=torch.uint8).view(-1, 3073)
     labels = records[:, 0].long()
-    if int(labels.max()) > 9: raise CourseError(f"{path} holds the label {int(labels.max())}, but CIFAR-10 has the classes 0 to 9: the file is damaged, or of another set.")
+    if int(labels.max()) > 9:
+        raise CourseError(f"{path} holds the label {int(labels.max())}, but CIFAR-10 has the "
+                          f"classes 0 to 9: the file is damaged, or of another set.")
     total = 50_000 if split == "train" else 10_000
-    notes = [f"This is a part of CIFAR-10: {len(labels):,} of {total:,} images."] if len(labels) < total else []
+    notes = [f"This is a part of CIFAR-10: {len(labels):,} of {total:,} images."] if len(
+        labels) < total else []
     return records[:, 1:].reshape(-1, 3, 32, 32).contiguous(), labels, notes
 
 # %% ../nbs/backstage/03_downloads.ipynb #49ffdab1
 PHOTOS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
-_SPLITS = {"train": ["train", "training"], "test": ["test", "val", "valid", "validation"], "valid": ["val", "valid", "validation", "test"]}
+_SPLITS = {"train": ["train", "training"], "test": ["test", "val", "valid", "validation"],
+           "valid": ["val", "valid", "validation", "test"]}
 
 def _split_folder(folder, split):
     "The subfolder that holds this split, or the folder itself where it is not divided"
@@ -183,7 +223,9 @@ def _split_folder(folder, split):
     if not divided and split in ("train", "all"): return folder
     found = next((parts[name] for name in _SPLITS.get(split, []) if name in parts), None)
     if found: return found
-    raise CourseError(f"{folder} has no part for split={split!r}"+(f", only {', '.join(sorted(divided))}." if divided else ". Load it all and divide it with split_set."))
+    raise CourseError(f"{folder} has no part for split={split!r}"+(
+        f", only {', '.join(sorted(divided))}." if divided
+        else ". Load it all and divide it with split_set."))
 
 # %% ../nbs/backstage/03_downloads.ipynb #3ae77eac
 def _decode(path, size, colour):
@@ -193,9 +235,11 @@ def _decode(path, size, colour):
         photo = ImageOps.exif_transpose(photo)
         if photo.mode.startswith("I;16"): photo = photo.point(lambda value: value/256).convert("L")
         if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
-            photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA"))
+            photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"),
+                                          photo.convert("RGBA"))
         photo = photo.convert("RGB" if colour else "L")
-        if photo.size != (size, size): photo = ImageOps.fit(photo, (size, size), Image.Resampling.BICUBIC)
+        if photo.size != (size, size):
+            photo = ImageOps.fit(photo, (size, size), Image.Resampling.BICUBIC)
         data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
     return data.view(size, size, -1).permute(2, 0, 1).contiguous()
 
@@ -205,27 +249,36 @@ def _look(paths):
     from PIL import Image
     seen = {}
     for path in paths:
-        with contextlib.suppress(Exception), Image.open(path) as photo: seen[path] = (*photo.size, photo.mode in ("1", "L", "I;16", "I;16B", "LA", "I"))
+        with contextlib.suppress(Exception), Image.open(path) as photo:
+            seen[path] = (*photo.size, photo.mode in ("1", "L", "I;16", "I;16B", "LA", "I"))
     return seen
 
 # %% ../nbs/backstage/03_downloads.ipynb #d428bf36
 def read_photos(
     folder,          # class subfolders, or train/ and val/ with class subfolders inside, or photos
     split="train",   # "train", "valid", "test", or "all" where the folder is not divided
-    size=None,       # pixels of a side; None keeps photos that all have one square size, and else means 64
+    # pixels of a side; None keeps photos that all have one square size, and else means 64
+    size=None,
 ):
     "Images [N, C, size, size] uint8, labels [N] int64, class names, and notes on what was passed over"
     root = _split_folder(Path(folder), split)
-    kinds = sorted(part for part in root.iterdir() if part.is_dir() and not part.name.startswith(".")) or [root]
-    files = [(path, label) for label, kind in enumerate(kinds) for path in sorted(kind.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    kinds = sorted(part for part in root.iterdir() if part.is_dir()
+                   and not part.name.startswith(".")) or [root]
+    files = [(path, label) for label, kind in enumerate(kinds) for path in sorted(kind.rglob("*"))
+             if path.is_file() and not path.name.startswith(".")]
     paths = [(path, label) for path, label in files if path.suffix.lower() in PHOTOS]
     seen = _look([path for path, _ in paths])
     grey = [path for path in seen if seen[path][2]]
     colour, sides = len(grey) < len(seen), {side for value in seen.values() for side in value[:2]}
-    images, labels, broken = _decode_all(paths, size or (sides.pop() if len(sides) == 1 else 64), colour)
+    images, labels, broken = _decode_all(paths, size or (sides.pop() if len(sides) == 1 else 64),
+                                         colour)
     for label, kind in enumerate(kinds):
-        if label not in labels: raise CourseError(f"There is no photo in {kind}"+(" that can be read." if any(l == label for _, l in paths) else ".")+" Put some there, or remove the folder.")
-    notes = _remarks(broken, [path for path, _ in files if path.suffix.lower() not in PHOTOS], grey if colour else [])
+        if label not in labels:
+            raise CourseError(f"There is no photo in {kind}"+(" that can be read."
+                if any(l == label for _, l in paths)
+                else ".")+" Put some there, or remove the folder.")
+    notes = _remarks(broken, [path for path, _ in files if path.suffix.lower() not in PHOTOS],
+                     grey if colour else [])
     return torch.stack(images), torch.tensor(labels), [kind.name for kind in kinds], notes
 
 # %% ../nbs/backstage/03_downloads.ipynb #b3e3eb4d
@@ -241,7 +294,8 @@ def _decode_all(paths, size, colour):
 # %% ../nbs/backstage/03_downloads.ipynb #8ba0d035
 def _remarks(broken, other, grey):
     "Notes on photos that were passed over or changed"
-    def names(paths): return ", ".join(path.name for path in paths[:3])+(f" and {len(paths)-3} more" if len(paths) > 3 else "")
+    def names(paths): return ", ".join(path.name for path in paths[:3])+(f" and {len(paths)-3} more"
+        if len(paths) > 3 else "")
     def files(paths): return "1 file" if len(paths) == 1 else f"{len(paths):,} files"
     return [*([f"{files(broken)} passed over, damaged: {names(broken)}."] if broken else []),
             *([f"{files(other)} passed over, not a photo: {names(other)}."] if other else []),
@@ -255,10 +309,15 @@ def read_text(
     "The text of a file, with line ends as newlines"
     raw = read_bytes(path)
     try: text = raw.decode(encoding)
-    except LookupError as error: raise CourseError(f"There is no encoding {encoding!r}. Usual ones are utf-8, gb18030, big5 and latin-1.") from error
+    except LookupError as error:
+        raise CourseError(f"There is no encoding {encoding!r}. Usual ones are utf-8, gb18030, big5 "
+                          f"and latin-1.") from error
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start)+1
-        raise CourseError(f"{path} is not {encoding}: byte 0x{raw[error.start]:02x} in line {line:,} means nothing there. Save it as UTF-8, or name its encoding: load_text(path, encoding=\"gb18030\").") from error
+        raise CourseError(
+            f"{path} is not {encoding}: byte 0x{raw[error.start]:02x} in line {line:,} means "
+            f"nothing there. Save it as UTF-8, or name its encoding: load_text(path, "
+            f"encoding=\"gb18030\").") from error
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip(): raise CourseError(f"{path} holds no text.")
     return text

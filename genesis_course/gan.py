@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/gan.html.md"""
 
 # %% auto #0
 __all__ = ['Ring', 'noise', 'dense', 'discriminator_loss', 'saturating_loss', 'generator_loss', 'check_ranges', 'gan_players',
-           'check_game', 'Generator', 'Discriminator', 'draw']
+           'check_game', 'Generator', 'Discriminator', 'sample']
 
 # %% ../nbs/08_gan.ipynb #a8a0e213
 import math
@@ -14,8 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .cnn import check_model
-from .support import CourseError, check_counts, check_number, check_share, check_whole
-from .training import Player, in_mode
+from .support import (CourseError, check_counts, check_number, check_fraction,
+                                    check_int)
+from .run import in_mode
+from .training import Player
 from .vae import check_codes, check_images, images_of
 
 # %% ../nbs/08_gan.ipynb #b0dc3950
@@ -26,16 +28,18 @@ class Ring:
         radius=2.,   # of the circle
         std=0.2,     # standard deviation of each
     ):
-        angles = torch.arange(check_whole("modes", modes))*(2*math.pi/modes)
+        angles = torch.arange(check_int("modes", modes))*(2*math.pi/modes)
         self.std = check_number("std", std)
-        self.centres = check_number("radius", radius)*torch.stack([angles.cos(), angles.sin()], dim=1)      # [modes, 2]
+        # [modes, 2]
+        self.centres = check_number("radius", radius)*torch.stack([angles.cos(), angles.sin()],
+            dim=1)
 
     def sample(self,
         count,            # how many points
-        generator=None,   # a torch.Generator, for dice of its own
+        generator=None,   # a torch.Generator, for random numbers of its own
     ):
         "Points [count, 2]"
-        check_whole("count", count)
+        check_int("count", count)
         chosen = torch.randint(len(self.centres), (count,), generator=generator)
         return self.centres[chosen] + self.std*torch.randn(count, 2, generator=generator)
 
@@ -43,7 +47,8 @@ class Ring:
         "Logarithm of the density at points [B, 2], [B]"
         _check_points(points)
         squares = torch.cdist(points, self.centres.to(points))**2
-        return (-squares/(2*self.std**2)).logsumexp(dim=1) - math.log(2*math.pi*self.std**2*len(self.centres))
+        return (-squares/(2*self.std**2)).logsumexp(dim=1) - math.log(
+            2*math.pi*self.std**2*len(self.centres))
 
     def coverage(self,
         points,         # [B, 2] generated points
@@ -55,13 +60,16 @@ class Ring:
         distance, nearest = torch.cdist(points, self.centres.to(points)).min(dim=1)
         good = distance < 3*self.std
         shares = nearest[good].bincount(minlength=len(self.centres))/len(points)
-        return {"modes": int((shares >= enough).sum()), "good": round(good.float().mean().item(), 4)}
+        return {"modes": int((shares >= enough).sum()),
+                "good": round(good.float().mean().item(), 4)}
 
 # %% ../nbs/08_gan.ipynb #fe89a8ca
 def _check_points(points):
-    if not isinstance(points, torch.Tensor) or points.ndim != 2 or points.shape[1] != 2 or not len(points) or not points.is_floating_point():
+    if not isinstance(points, torch.Tensor) or points.ndim != 2 or points.shape[1] != 2 or not len(
+        points) or not points.is_floating_point():
         what = list(points.shape) if isinstance(points, torch.Tensor) else type(points).__name__
-        raise CourseError(f"Points in the plane are a float tensor [B, 2] with at least one row; this is {what}.")
+        raise CourseError(
+            f"Points in the plane are a float tensor [B, 2] with at least one row; this is {what}.")
     if not points.isfinite().all():
         raise CourseError("Some of these points are NaN or infinite: the generator has diverged. "
             "Try a smaller learning rate.")
@@ -71,7 +79,7 @@ def noise(
     count,            # how many codes
     latent_dim,       # numbers in a code
     device=None,      # where they are made
-    generator=None,   # a torch.Generator, for dice of its own
+    generator=None,   # a torch.Generator, for random numbers of its own
 ):
     "Codes for a generator, [count, latent_dim], standard normal"
     check_counts(count=count, latent_dim=latent_dim)
@@ -84,9 +92,10 @@ def dense(
     dropout=0.,   # share of hidden units that are silenced in training
 ):
     "Linear layers with leaky ReLU between them, [B, widths[0]] → [B, widths[-1]]"
-    if len(widths) < 2: raise CourseError(f"dense takes at least two widths, of the input and of the output; these are {widths!r:.60}.")
-    for width in widths: check_whole("Each of the widths of dense", width)
-    layers, dropout = [], check_share("dropout", dropout)
+    if len(widths) < 2: raise CourseError(f"dense takes at least two widths, of the input and of "
+                                          f"the output; these are {widths!r:.60}.")
+    for width in widths: check_int("Each of the widths of dense", width)
+    layers, dropout = [], check_fraction("dropout", dropout)
     for before, after in zip(widths[:-2], widths[1:-1]):
         layers += [nn.Linear(before, after), *[nn.BatchNorm1d(after)]*norm, nn.LeakyReLU(0.2)]
         if dropout: layers.append(nn.Dropout(dropout))
@@ -123,10 +132,13 @@ def check_ranges(
         what = real.dtype if isinstance(real, torch.Tensor) else type(real).__name__
         raise CourseError(f"A GAN learns from float images in [-1, 1]; these are {what}. "
             "Batches(image_set) makes them, or to_floats(images).")
-    if not isinstance(fake, torch.Tensor): raise CourseError(f"A generator returns a tensor of images; this one returned {type(fake).__name__}.")
-    if not len(real): raise CourseError("There is not one image in this batch. Is the data set empty?")
+    if not isinstance(fake, torch.Tensor): raise CourseError(
+        f"A generator returns a tensor of images; this one returned {type(fake).__name__}.")
+    if not len(real):
+        raise CourseError("There is not one image in this batch. Is the data set empty?")
     if fake.shape[1:] != real.shape[1:]:
-        raise CourseError(f"The generator makes {list(fake.shape[1:])}, but the real ones are {list(real.shape[1:])}. "
+        raise CourseError(f"The generator makes {list(fake.shape[1:])}, but the real ones are "
+                          f"{list(real.shape[1:])}. "
             "Build both networks for the size and the channels of the data.")
     if real.ndim == 4 and real.isfinite().all() and fake.isfinite().all(): _check_span(fake, real)
 
@@ -135,9 +147,11 @@ def _check_span(fake, real):
     spans = [f"{x.min():.2g} to {x.max():.2g}" for x in (fake, real)]
     start = f"Generated images span {spans[0]}, real ones {spans[1]}"
     if len(real) > 1 and real.max() == real.min():
-        raise CourseError(f"{start}: every real pixel has the same value. Look at a batch of your data first.")
+        raise CourseError(
+            f"{start}: every real pixel has the same value. Look at a batch of your data first.")
     if real.abs().max() > 2:
-        raise CourseError(f"{start}: the data belong in [-1, 1]. Give Batches the uint8 images, or rescale them.")
+        raise CourseError(
+            f"{start}: the data belong in [-1, 1]. Give Batches the uint8 images, or rescale them.")
     if real.min() < -0.05 <= 0 <= fake.min():
         raise CourseError(f"{start}: no generated pixel is below 0, so D need not look further. "
             "Does a sigmoid end your generator? Take tanh.")
@@ -153,41 +167,48 @@ def gan_players(
     discriminator,   # images → logits
     latent_dim,      # numbers in a code
     lr=2e-4,         # learning rate: of both, or a pair (generator's, discriminator's)
-    losses=(discriminator_loss, generator_loss),   # functions of (real_logits, fake_logits), and of fake_logits
-    penalty=None,    # function of (discriminator, real, fake): a scalar that is added to the discriminator's loss
+    # functions of (real_logits, fake_logits), and of fake_logits
+    losses=(discriminator_loss, generator_loss),
+    # function of (discriminator, real, fake): a scalar that is added to the discriminator's loss
+    penalty=None,
     optimizer=torch.optim.Adam,   # an optimiser class, for both
-    **settings,      # for both players: schedule, clip, betas and so on; Adam gets betas=(0.5, 0.999) unless told otherwise
+    # for both players: schedule, clip, betas and so on; Adam gets betas=(0.5, 0.999) unless told
+    # otherwise
+    **settings,
 ):
     "The two players of a GAN, [discriminator, generator], for `Trainer`; a batch is real images, alone or first in a tuple"
     rates, players = check_game(generator, discriminator, latent_dim, lr), []
     if not isinstance(losses, (list, tuple)) or len(losses) != 2 or not all(map(callable, losses)):
-        raise CourseError(f"losses is a pair of functions, the discriminator's and the generator's; this is {losses!r:.60}.")
+        raise CourseError(f"losses is a pair of functions, the discriminator's and the "
+                          f"generator's; this is {losses!r:.60}.")
     if optimizer is torch.optim.Adam: settings = {"betas": (0.5, 0.999), **settings}
-    judge = _discriminators_turn(players, latent_dim, losses[0], penalty)
-    forge = _generators_turn(players, latent_dim, losses[1])
-    players.append(Player(discriminator, judge, optimizer, rates[1], "discriminator", **settings))
-    players.append(Player(generator, forge, optimizer, rates[0], "generator", **settings))
+    discriminator_step = _discriminators_turn(players, latent_dim, losses[0], penalty)
+    generator_step = _generators_turn(players, latent_dim, losses[1])
+    players.append(Player(discriminator, discriminator_step, optimizer, rates[1], "discriminator",
+                          **settings))
+    players.append(Player(generator, generator_step, optimizer, rates[0], "generator", **settings))
     return players
 
 # %% ../nbs/08_gan.ipynb #4954079f
 def _discriminators_turn(players, latent_dim, loss, penalty):
     checked = []
-    def judge(network, batch):
+    def discriminator_step(network, batch):
         real = images_of(batch)
         with torch.no_grad(): fake = players[1].network(noise(len(real), latent_dim, real.device))
         if not checked: checked.append(check_ranges(fake, real))
         real_logits, fake_logits = network(real), network(fake)
-        seen = {"real logit": real_logits.detach().mean(), "fake logit": fake_logits.detach().mean()}
+        seen = {"real logit": real_logits.detach().mean(),
+                "fake logit": fake_logits.detach().mean()}
         if penalty is None: return {"loss": loss(real_logits, fake_logits), **seen}
         extra = penalty(network, real, fake)
         return {"loss": loss(real_logits, fake_logits)+extra, **seen, "penalty": extra.detach()}
-    return judge
+    return discriminator_step
 
 def _generators_turn(players, latent_dim, loss):
-    def forge(network, batch):
+    def generator_step(network, batch):
         real = images_of(batch)
         return loss(players[0].network(network(noise(len(real), latent_dim, real.device))))
-    return forge
+    return generator_step
 
 # %% ../nbs/08_gan.ipynb #66e652d5
 def check_game(
@@ -198,19 +219,23 @@ def check_game(
 ):
     "The two learning rates, generator's first; `CourseError` when these networks cannot play with each other"
     if generator is discriminator:
-        raise CourseError("Generator and discriminator are one and the same module. Each player needs its own.")
-    check_whole("latent_dim", latent_dim)
+        raise CourseError(
+            "Generator and discriminator are one and the same module. Each player needs its own.")
+    check_int("latent_dim", latent_dim)
     theirs = getattr(generator, "latent_dim", latent_dim)
     if theirs != latent_dim:
-        raise CourseError(f"latent_dim is {latent_dim!r:.60}, but this generator takes codes of {theirs}. "
+        raise CourseError(
+            f"latent_dim is {latent_dim!r:.60}, but this generator takes codes of {theirs}. "
             "Use one number for both.")
     made, seen = getattr(generator, "shape", None), getattr(discriminator, "shape", None)
     if made and seen and tuple(made) != tuple(seen):
-        raise CourseError(f"The generator makes images {list(made)}, but the discriminator takes {list(seen)}. "
+        raise CourseError(
+            f"The generator makes images {list(made)}, but the discriminator takes {list(seen)}. "
             "Build both for one size.")
     if not isinstance(lr, (list, tuple)): return lr, lr
     if len(lr) != 2:
-        raise CourseError(f"lr is one number, or a pair (generator's, discriminator's); this is {lr!r:.60}.")
+        raise CourseError(
+            f"lr is one number, or a pair (generator's, discriminator's); this is {lr!r:.60}.")
     return lr
 
 # %% ../nbs/08_gan.ipynb #c7c25653
@@ -255,17 +280,19 @@ def _widths(hidden): return tuple(hidden) if isinstance(hidden, (list, tuple)) e
 
 # %% ../nbs/08_gan.ipynb #bf3ace25
 @torch.no_grad()
-def draw(
+def sample(
     generator,         # a generator
     count,             # how many images
     latent_dim=None,   # numbers in a code; None: the generator knows
-    seed=None,         # the same seed gives the same codes; None: roll the dice
+    seed=None,         # the same seed gives the same codes; None: chosen at random
 ):
     "Generated images, made in evaluation mode; the generator is left in the mode in which it was"
     check_model(generator)
     latent_dim = getattr(generator, "latent_dim", None) if latent_dim is None else latent_dim
     if latent_dim is None:
-        raise CourseError("This generator does not tell its latent_dim. Pass it: draw(generator, count, latent_dim).")
+        raise CourseError("This generator does not tell its latent_dim. Pass it: sample(generator, "
+                          "count, latent_dim).")
     device = next(generator.parameters()).device
-    dice = None if seed is None else torch.Generator().manual_seed(check_whole("seed", seed, 0))
-    with in_mode([generator], False): return generator(noise(count, latent_dim, generator=dice).to(device))
+    rng = None if seed is None else torch.Generator().manual_seed(check_int("seed", seed, 0))
+    with in_mode([generator], False):
+        return generator(noise(count, latent_dim, generator=rng).to(device))

@@ -11,8 +11,8 @@ __all__ = ['euler_step', 'pair_forces', 'simulate', 'splat', 'picture', 'Particl
 import math
 from typing import NamedTuple
 import torch
-from .support import CourseError, check_number, check_whole
-from .training import cosine
+from .support import CourseError, check_number, check_int
+from .optim import cosine
 
 # %% ../nbs/14_particles.ipynb #c1f01975
 def euler_step(
@@ -29,10 +29,12 @@ def euler_step(
 # %% ../nbs/14_particles.ipynb #77f16f48
 def pair_forces(
     position,   # [..., N, 2]
-    law,        # function of squared distances [..., N, N]: the factor c of xᵢ - xⱼ; above 0 pushes apart
+    # function of squared distances [..., N, N]: the factor c of xᵢ - xⱼ; above 0 pushes apart
+    law,
 ):
     "What each particle feels from all others, [..., N, 2]: Fᵢ = Σⱼ c(|xᵢ - xⱼ|²)·(xᵢ - xⱼ)"
-    apart = position[..., :, None, :] - position[..., None, :, :]                     # [..., N, N, 2]
+    # [..., N, N, 2]
+    apart = position[..., :, None, :] - position[..., None, :, :]
     return (law(apart.square().sum(dim=-1))[..., None]*apart).sum(dim=-2)
 
 # %% ../nbs/14_particles.ipynb #415e9454
@@ -45,7 +47,7 @@ def simulate(
     damping=1.,   # share of the velocity that a step keeps, 0 to 1
 ):
     "Positions of all steps [steps + 1, ..., 2], by semi-implicit Euler; gradients run back through all of them"
-    dt, steps = check_number("dt", dt), check_whole("steps", steps, 0)
+    dt, steps = check_number("dt", dt), check_int("steps", steps, 0)
     damping = check_number("damping", damping, most=1, open=False)
     _check_finite("position", position)
     _check_finite("velocity", velocity)
@@ -57,15 +59,19 @@ def simulate(
 
 # %% ../nbs/14_particles.ipynb #ed17bd97
 def _check_finite(name, tensor):
-    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.shape[-1:] != (2,):
-        what = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+    if not isinstance(tensor,
+                      torch.Tensor) or not tensor.is_floating_point() or tensor.shape[-1:] != (2,):
+        what = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor,
+            torch.Tensor) else type(tensor).__name__
         raise CourseError(f"The {name} of particles is a float tensor [..., 2]; this is {what}.")
     if not tensor.isfinite().all():
-        raise CourseError(f"The {name} holds NaN or infinite values before the first step. Look at where it was made.")
+        raise CourseError(f"The {name} holds NaN or infinite values before the first step. Look at "
+                          f"where it was made.")
 
 def _all_finite(positions):
     broken = (~positions.detach().isfinite()).flatten(1).any(dim=1).nonzero()
-    if len(broken): raise CourseError(f"The particles flew apart: at step {int(broken[0])} positions are no numbers any more. "
+    if len(broken): raise CourseError(
+        f"The particles flew apart: at step {int(broken[0])} positions are no numbers any more. "
         "Take a smaller dt, or weaker forces; a spring of frequency ω needs ω·dt < 2.")
     return positions
 
@@ -79,26 +85,31 @@ def _along(centre, size, pixels):
 def splat(
     position,   # [B, N, 2]: x to the right, y downwards; the picture is the square [-1, 1]²
     size,       # [B, N], or [B, N, 2] for x and y: standard deviation, in the same unit
-    ink,        # [B, N]: density in the middle of the particle
+    density,        # [B, N]: density in the middle of the particle
     height,     # pixels from top to bottom
     width,      # pixels from left to right
 ):
     "Density [B, height, width], the exact mean of Σᵢ inkᵢ exp(-dx²/2σx² - dy²/2σy²) over each pixel"
-    _check_cloud(position, size, ink)
+    _check_cloud(position, size, density)
     size_x, size_y = (size, size) if size.ndim == 2 else size.unbind(dim=2)
-    across = _along(position[..., 0], size_x, check_whole("width of the picture", width))         # [B, N, W]
-    down = _along(position[..., 1], size_y, check_whole("height of the picture", height))         # [B, N, H]
-    return torch.einsum("bnh,bnw->bhw", down*ink[..., None], across)
+    # [B, N, W]
+    across = _along(position[..., 0], size_x, check_int("width of the picture", width))
+    # [B, N, H]
+    down = _along(position[..., 1], size_y, check_int("height of the picture", height))
+    return torch.einsum("bnh,bnw->bhw", down*density[..., None], across)
 
 # %% ../nbs/14_particles.ipynb #cbac2870
-def _check_cloud(position, size, ink):
-    shapes = [tuple(getattr(x, "shape", [])) for x in (position, size, ink)]
-    if (len(shapes[0]) == 3 and shapes[0][2] == 2 and shapes[1] in (shapes[0][:2], shapes[0]) and shapes[2] == shapes[0][:2]
+def _check_cloud(position, size, density):
+    shapes = [tuple(getattr(x, "shape", [])) for x in (position, size, density)]
+    if (len(shapes[0]) == 3 and shapes[0][2] == 2 and shapes[1] in (shapes[0][:2], shapes[0])
+        and shapes[2] == shapes[0][:2]
             and position.is_floating_point()): return
-    found = [f"{name} {f'{str(x.dtype)[6:]} {list(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__}"
-             for name, x in zip(("position", "size", "ink"), (position, size, ink))]
+    found = [
+        f"{name} {f'{str(x.dtype)[6:]} {list(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__}"
+             for name, x in zip(("position", "size", "ink"), (position, size, density))]
     alone = " For one cloud without a batch, use x[None]." if len(shapes[0]) == 2 else ""
-    raise CourseError("A cloud is float tensors: position [B, N, 2], size [B, N] or [B, N, 2], ink [B, N]; "
+    raise CourseError(
+        "A cloud is float tensors: position [B, N, 2], size [B, N] or [B, N, 2], ink [B, N]; "
                       f"these are {', '.join(found)}.{alone}")
 
 # %% ../nbs/14_particles.ipynb #561c90ed
@@ -108,7 +119,8 @@ def picture(
     "Images [B, 1, H, W] in [-1, 1]: a share 1 - exp(-density) of each pixel is covered"
     if getattr(density, "ndim", 0) != 3:
         what = list(density.shape) if isinstance(density, torch.Tensor) else type(density).__name__
-        raise CourseError(f"picture takes a density [B, H, W], as splat returns it; this is {what}.")
+        raise CourseError(
+            f"picture takes a density [B, H, W], as splat returns it; this is {what}.")
     return (1 - 2*torch.exp(-density))[:, None]
 
 # %% ../nbs/14_particles.ipynb #f4f54b6a
@@ -116,7 +128,7 @@ class Particles(NamedTuple):
     "A batch of clouds, in the order that `splat` takes: picture(splat(*particles, height, width))"
     position: torch.Tensor   # [B, N, 2]
     size: torch.Tensor       # [B, N], or [B, N, 2] for x and y
-    ink: torch.Tensor        # [B, N]
+    density: torch.Tensor        # [B, N]
 
 def scatter(
     batch,            # how many clouds
@@ -124,16 +136,20 @@ def scatter(
     size=0.2,         # standard deviation of a particle; a pair: along x and y
     spread=0.4,       # standard deviation of the cloud
     amount=0.6,       # ink of a whole cloud: density times area
-    generator=None,   # a torch.Generator, for dice of its own
+    generator=None,   # a torch.Generator, for random numbers of its own
 ):
     "Round clouds of equal particles at random places around the centre"
-    batch, count = check_whole("batch", batch), check_whole("count of particles", count)
-    sizes = [check_number("size of a particle", s) for s in (size if isinstance(size, (list, tuple)) else [size])]
-    if not 1 <= len(sizes) <= 2: raise CourseError(f"The size of a particle is one number, or a pair for x and y; these are {len(sizes)}.")
-    spread, amount = check_number("spread of the cloud", spread, open=False), check_number("amount of ink", amount)
+    batch, count = check_int("batch", batch), check_int("count of particles", count)
+    sizes = [check_number("size of a particle", s)
+             for s in (size if isinstance(size, (list, tuple)) else [size])]
+    if not 1 <= len(sizes) <= 2: raise CourseError(
+        f"The size of a particle is one number, or a pair for x and y; these are {len(sizes)}.")
+    spread, amount = check_number("spread of the cloud", spread,
+                                  open=False), check_number("amount of ink", amount)
     position = spread*torch.randn(batch, count, 2, generator=generator)
-    ink = torch.full((batch, count), amount/(2*math.pi*sizes[0]*sizes[-1]*count))
-    return Particles(position, torch.tensor(sizes).expand(batch, count, -1) if len(sizes) == 2 else torch.full_like(ink, sizes[0]), ink)
+    density = torch.full((batch, count), amount/(2*math.pi*sizes[0]*sizes[-1]*count))
+    return Particles(position, torch.tensor(sizes).expand(batch, count, -1) if len(sizes) == 2
+                     else torch.full_like(density, sizes[0]), density)
 
 # %% ../nbs/14_particles.ipynb #05d4750e
 def fit_particles(
@@ -144,32 +160,46 @@ def fit_particles(
     learn_size=True,   # False: sizes stay as they are
 ):
     "Particles fitted to images by gradient descent, and the mean squared error of each image at each step, [steps, B]"
-    _check_fit(images, start, check_whole("steps", steps), check_number("lr", lr))
-    position, size, ink = (x.detach().to(images) for x in start)
-    leaves = [position.clone(), size.log(), ink.log()]
+    _check_fit(images, start, check_int("steps", steps), check_number("lr", lr))
+    position, size, density = (x.detach().to(images) for x in start)
+    leaves = [position.clone(), size.log(), density.log()]
     for leaf, learned in zip(leaves, (True, learn_size, True)): leaf.requires_grad_(learned)
     optimizer, errors = torch.optim.Adam([leaf for leaf in leaves if leaf.requires_grad], lr), []
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = lr*cosine(step/steps)
         position, log_size, log_ink = leaves
-        error = (picture(splat(position, log_size.exp(), log_ink.exp(), *images.shape[2:]))-images).square().mean(dim=(1, 2, 3))
+        error = (picture(splat(position, log_size.exp(), log_ink.exp(),
+                               *images.shape[2:]))-images).square().mean(dim=(1, 2, 3))
         optimizer.zero_grad()
         error.sum().backward()
         optimizer.step()
         errors.append(error.detach())
-    return Particles(leaves[0].detach(), leaves[1].detach().exp(), leaves[2].detach().exp()), torch.stack(errors)
+    return Particles(leaves[0].detach(), leaves[1].detach().exp(),
+                     leaves[2].detach().exp()), torch.stack(errors)
 
 # %% ../nbs/14_particles.ipynb #421a696a
 def _check_fit(images, start, steps, lr):
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 1 or not images.is_floating_point():
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
-        raise CourseError(f"Particles are fitted to grey float images [B, 1, H, W] in [-1, 1]; these are {what}. to_floats(images) makes floats of uint8.")
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[
+        1] != 1 or not images.is_floating_point():
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images,
+            torch.Tensor) else type(images).__name__
+        raise CourseError(f"Particles are fitted to grey float images [B, 1, H, W] in [-1, 1]; "
+                          f"these are {what}. to_floats(images) makes floats of uint8.")
     if not isinstance(start, (list, tuple)) or len(start) != 3:
-        raise CourseError(f"start is a cloud, such as scatter(len(images), 32) makes; this is {type(start).__name__}.")
+        raise CourseError(f"start is a cloud, such as scatter(len(images), 32) makes; this is "
+                          f"{type(start).__name__}.")
     _check_cloud(*start)
-    if len(start[0]) != len(images): raise CourseError(f"There are {len(images)} images and {len(start[0])} clouds. Each image needs a cloud of its own.")
-    if not start[0].shape[1]: raise CourseError("A cloud without particles has nothing to learn. Take at least one.")
-    if images.abs().max() > 1.5: raise CourseError(f"Images belong in [-1, 1], but these span {images.min().item():.3g} to {images.max().item():.3g}. Rescale them.")
-    for name, values, positive in zip(("images", "positions", "sizes", "inks"), (images, *start), (False, False, True, True)):
-        if not values.isfinite().all(): raise CourseError(f"The {name} hold NaN or infinite values. Look at where they were made.")
-        if positive and not (values > 0).all(): raise CourseError(f"The {name} of particles are above 0; the smallest here is {values.min().item():.3g}.")
+    if len(start[0]) != len(images):
+        raise CourseError(f"There are {len(images)} images and {len(start[0])} clouds. Each image "
+                          f"needs a cloud of its own.")
+    if not start[0].shape[1]:
+        raise CourseError("A cloud without particles has nothing to learn. Take at least one.")
+    if images.abs().max() > 1.5:
+        raise CourseError(f"Images belong in [-1, 1], but these span {images.min().item():.3g} to "
+                          f"{images.max().item():.3g}. Rescale them.")
+    for name, values, positive in zip(("images", "positions", "sizes", "inks"), (images, *start),
+                                      (False, False, True, True)):
+        if not values.isfinite().all(): raise CourseError(
+            f"The {name} hold NaN or infinite values. Look at where they were made.")
+        if positive and not (values > 0).all(): raise CourseError(
+            f"The {name} of particles are above 0; the smallest here is {values.min().item():.3g}.")

@@ -24,9 +24,12 @@ PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
 def style():
     "The course's matplotlib settings, for `plt.rc_context(style())`"
     from cycler import cycler
-    return {"axes.prop_cycle": cycler(color=PALETTE), "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e6e6e6",
-            "axes.axisbelow": True, "axes.edgecolor": "#777777", "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
-            "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6, "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9,
+    return {"axes.prop_cycle": cycler(color=PALETTE), "axes.spines.top": False,
+            "axes.spines.right": False, "axes.grid": True, "grid.color": "#e6e6e6",
+            "axes.axisbelow": True, "axes.edgecolor": "#777777", "axes.titlesize": 10,
+            "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+            "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6,
+            "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9,
             "image.cmap": "gray", "figure.facecolor": "white"}
 
 # %% ../nbs/backstage/01_plots.ipynb #dc6ed4b5
@@ -42,7 +45,8 @@ def figure(
     "A figure in the course's style: yields its axes (one, or an array) and shows it at the end of the block"
     import matplotlib.pyplot as plt
     with plt.rc_context(style()):
-        fig, axes = plt.subplots(nrows, ncols, figsize=(width, height), layout="constrained", **kwargs)
+        fig, axes = plt.subplots(nrows, ncols, figsize=(width, height), layout="constrained",
+                                 **kwargs)
         try: yield axes
         except BaseException:
             plt.close(fig)
@@ -63,7 +67,8 @@ def _present(fig, caption=None):
     import matplotlib.pyplot as plt
     if in_notebook():
         from IPython.display import display
-        display(_picture(fig, caption, bbox_inches="tight", pad_inches=0.04))     # no title is cut off
+        # no title is cut off
+        display(_picture(fig, caption, bbox_inches="tight", pad_inches=0.04))
     elif plt.get_backend().lower() not in ("agg", "pdf", "svg"): plt.show()
     plt.close(fig)
 
@@ -76,12 +81,15 @@ def as_bytes(
     if images.ndim == 2: images = images[None]
     if images.ndim == 3: images = images[:, None]
     if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise CourseError(f"A picture needs the shape [B, C, H, W] with C = 1 or 3; this is {list(images.shape)}. Look at where the channels went.")
+        raise CourseError(f"A picture needs the shape [B, C, H, W] with C = 1 or 3; this is "
+                          f"{list(images.shape)}. Look at where the channels went.")
     if images.dtype != torch.uint8:
         images = images.float()
-        if images.isnan().any(): raise CourseError("These images contain NaN: something upstream divided by zero or diverged.")
+        if images.isnan().any(): raise CourseError(
+            "These images contain NaN: something upstream divided by zero or diverged.")
         if images.numel() and images.abs().max() > 1.5:
-            raise CourseError(f"Float images belong in [-1, 1], but these span {images.min():.3g} to {images.max():.3g}. Rescale them, or pass uint8.")
+            raise CourseError(f"Float images belong in [-1, 1], but these span {images.min():.3g} "
+                              f"to {images.max():.3g}. Rescale them, or pass uint8.")
         images = ((images.clamp(-1, 1)+1)*127.5).round().to(torch.uint8)
     return images.permute(0, 2, 3, 1)
 
@@ -115,7 +123,9 @@ def show(
         count = 1 if torch.as_tensor(images).ndim == 2 else len(images)
         columns = max(1, min(ncols, count))
         rows = math.ceil(count/columns)
-        with figure(width=max(2.4, columns*scale), height=rows*scale*(1.25 if labels is not None else 1.08)+(0.3 if caption else 0), caption=caption) as ax:
+        with figure(width=max(2.4, columns*scale),
+                    height=rows*scale*(1.25 if labels is not None else 1.08)+(0.3 if caption
+                        else 0), caption=caption) as ax:
             return show(images, labels, ncols=ncols, ax=ax)
     tiles = as_bytes(images)
     gap = max(1, tiles.shape[1]//8)
@@ -125,7 +135,8 @@ def show(
     ax.set_axis_off()
     for i, label in enumerate(labels if labels is not None else []):
         row, column = divmod(i, ncols)
-        ax.text(column*(tiles.shape[2]+gap)+tiles.shape[2]/2, (row+1)*(tiles.shape[1]+gap)-gap*0.9, str(label), ha="center", va="top", fontsize=8)
+        ax.text(column*(tiles.shape[2]+gap)+tiles.shape[2]/2, (row+1)*(tiles.shape[1]+gap)-gap*0.9,
+                str(label), ha="center", va="top", fontsize=8)
 
 # %% ../nbs/backstage/01_plots.ipynb #5ff5eae3
 FILMS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
@@ -137,20 +148,27 @@ def film_bytes(
     hold=1.,       # seconds for which the last frame stays
 ):
     "The bytes of an animated picture that repeats for ever; more than 50 frames a second are thinned out"
-    if kind not in FILMS: raise CourseError(f"A film ends in {', '.join(FILMS)}; {kind or 'no ending'!r:.20} is none of them. Give the file one of these endings.")
-    seconds, hold = check_number("seconds of a film", seconds), check_number("hold, in seconds", hold, open=False)
+    if kind not in FILMS:
+        raise CourseError(f"A film ends in {', '.join(FILMS)}; {kind or 'no ending'!r:.20} is none "
+                          f"of them. Give the file one of these endings.")
+    seconds, hold = check_number("seconds of a film", seconds), check_number("hold, in seconds",
+        hold, open=False)
     count = len(frames) if hasattr(frames, "__len__") else 0
     if not count: raise CourseError("A film needs at least one frame; there is none.")
-    frames = as_bytes(torch.as_tensor(frames)[torch.linspace(0, count-1, min(count, max(2, int(50*seconds)))).round().long()])
-    pause = max(20, round(100*seconds/max(1, len(frames)-1))*10)                        # a GIF counts in hundredths of a second
-    return _encode(_as_pictures(frames, kind), kind, [pause]*(len(frames)-1)+[pause+round(1000*hold)])
+    frames = as_bytes(torch.as_tensor(frames)[torch.linspace(0, count-1,
+        min(count, max(2, int(50*seconds)))).round().long()])
+    # a GIF counts in hundredths of a second
+    pause = max(20, round(100*seconds/max(1, len(frames)-1))*10)
+    return _encode(_as_pictures(frames, kind), kind,
+                   [pause]*(len(frames)-1)+[pause+round(1000*hold)])
 
 # %% ../nbs/backstage/01_plots.ipynb #76b8a904
 def _as_pictures(frames, kind, shades=16):
     "A Pillow image for each frame [H, W, C]; grey in a few shades, colours of a GIF from one palette for all frames"
     from PIL import Image
     if frames.shape[3] == 1:
-        frames = ((frames.float()*((shades-1)/255)).round()*(255/(shades-1))).round().to(torch.uint8)
+        frames = ((frames.float()*((shades-1)/255)).round()*(255/(shades-1))).round().to(
+            torch.uint8)
         return [Image.fromarray(frame[..., 0].numpy()) for frame in frames]
     pictures = [Image.fromarray(frame.numpy()) for frame in frames]
     if kind != ".gif": return pictures
@@ -160,9 +178,12 @@ def _as_pictures(frames, kind, shades=16):
 
 def _encode(pictures, kind, pauses):
     from PIL import features
-    if kind == ".webp" and not features.check("webp"): raise CourseError("This Pillow was built without WebP. Take .gif or .png, or: pip install -U pillow")
-    file, settings = io.BytesIO(), {".webp": {"lossless": True}, ".png": {"optimize": True}}.get(kind, {})
-    pictures[0].save(file, format=FILMS[kind], save_all=True, append_images=pictures[1:], duration=pauses, loop=0, **settings)
+    if kind == ".webp" and not features.check("webp"): raise CourseError(
+        "This Pillow was built without WebP. Take .gif or .png, or: pip install -U pillow")
+    file = io.BytesIO()
+    settings = {".webp": {"lossless": True}, ".png": {"optimize": True}}.get(kind, {})
+    pictures[0].save(file, format=FILMS[kind], save_all=True, append_images=pictures[1:],
+                     duration=pauses, loop=0, **settings)
     return file.getvalue()
 
 # %% ../nbs/backstage/01_plots.ipynb #aecb688c
@@ -213,11 +234,13 @@ def plot_curves(
 ):
     "Draw named curves with named axes"
     if ax is None:
-        with figure(caption=caption) as ax: return plot_curves(curves, xlabel, ylabel, logx=logx, logy=logy, ax=ax)
+        with figure(caption=caption) as ax:
+            return plot_curves(curves, xlabel, ylabel, logx=logx, logy=logy, ax=ax)
     for name, values in curves.items():
         positions, values = values if isinstance(values, tuple) else (range(len(values)), values)
         ax.plot(list(positions), [float(value) for value in values], label=name)
-    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
+           yscale="log" if logy else "linear")
     if len(curves) > 1: ax.legend()
 
 # %% ../nbs/backstage/01_plots.ipynb #8e0e9b06
@@ -267,7 +290,9 @@ class LivePlot:
         self.draw(self.caption)
         if not in_notebook(): print(file=sys.stderr)
 
-    def _line(self): return "  ".join([f"{self.xlabel} {max(p[-1] for p, _ in self.curves.values())}", *(f"{name} {v[-1]:.4g}" for name, (_, v) in self.curves.items())])
+    def _line(self):
+        return "  ".join([f"{self.xlabel} {max(p[-1] for p, _ in self.curves.values())}",
+                          *(f"{name} {v[-1]:.4g}" for name, (_, v) in self.curves.items())])
 
     def _draw_picture(self, caption):
         import matplotlib.pyplot as plt
@@ -276,6 +301,7 @@ class LivePlot:
             fig, ax = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
             plot_curves(self.curves, self.xlabel, self.ylabel, ax=ax)
             if caption: fig.supxlabel(caption, fontsize=9, color="#444444")
-            if self.handle is None: self.handle = display(_picture(fig, self.caption), display_id=True)
+            if self.handle is None:
+                self.handle = display(_picture(fig, self.caption), display_id=True)
             else: self.handle.update(_picture(fig, self.caption))
             plt.close(fig)

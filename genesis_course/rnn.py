@@ -6,8 +6,8 @@ Docs: https://genesis-course.github.io/genesis-course/rnn.html.md"""
 
 # %% auto #0
 __all__ = ['CELLS', 'draw_surprise', 'bits_per_character', 'Cell', 'RNNCell', 'LSTMCell', 'GRUCell', 'unroll', 'check_ids',
-           'RecurrentLM', 'set_forget_bias', 'next_token_loss', 'text_loss', 'next_probabilities', 'generate', 'write',
-           'stream', 'graph_size', 'detach', 'influence', 'GraphMemory']
+           'RecurrentLM', 'set_forget_bias', 'next_token_loss', 'text_loss', 'next_probabilities', 'generate',
+           'complete', 'stream', 'graph_size', 'detach', 'influence', 'GraphMemory']
 
 # %% ../nbs/05_rnn.ipynb #a1139226
 import math
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .plots import figure
-from .support import CourseError, check_share, check_whole
-from .training import in_mode
+from .support import CourseError, check_fraction, check_int
+from .run import in_mode
 
 # %% ../nbs/05_rnn.ipynb #0382a4e7
 def draw_surprise(
@@ -30,8 +30,9 @@ def draw_surprise(
 ):
     "Characters on tiles: the more a model is surprised, the darker; white is 0 bits, the darkest 8 and more"
     if not len(passage) == len(bits) > 0:
-        raise CourseError(f"Every character needs its surprise, but there are {len(passage)} characters and {len(bits)} numbers.")
-    rows = math.ceil(len(passage)/check_whole("columns", columns))
+        raise CourseError(f"Every character needs its surprise, but there are {len(passage)} "
+                          f"characters and {len(bits)} numbers.")
+    rows = math.ceil(len(passage)/check_int("columns", columns))
     if ax is None:
         with figure(width=8, height=0.22*rows+0.6, caption=caption) as ax:
             return draw_surprise(passage, bits, columns, title, ax)
@@ -39,7 +40,8 @@ def draw_surprise(
     tiles[:len(passage)] = torch.as_tensor(bits)
     ax.imshow(tiles.view(rows, columns).numpy(), cmap="Oranges", vmin=0, vmax=8, aspect="auto")
     for i, character in enumerate(passage):
-        ax.text(i % columns, i//columns, character.replace("\n", "↵"), family="DejaVu Sans Mono", fontsize=8,
+        ax.text(i % columns, i//columns, character.replace("\n", "↵"), family="DejaVu Sans Mono",
+                fontsize=8,
                 ha="center", va="center", color="white" if bits[i] > 5 else "black")
     if title: ax.set_title(title, loc="left")
     ax.set_axis_off()
@@ -60,7 +62,8 @@ class Cell(nn.Module):
         hidden_size,   # numbers in the state
     ):
         super().__init__()
-        self.input_size, self.hidden_size = check_whole("input_size", input_size), check_whole("hidden_size", hidden_size)
+        self.input_size = check_int("input_size", input_size)
+        self.hidden_size = check_int("hidden_size", hidden_size)
         rows, bound = self.gates*hidden_size, hidden_size**-0.5
         shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size),
                   "bias_ih": (rows,), "bias_hh": (rows,)}
@@ -70,7 +73,8 @@ class Cell(nn.Module):
     def start(self, x):
         "A state of zeros for every sequence of the batch"
         if x.ndim != 2 or x.shape[1] != self.input_size:
-            raise CourseError(f"A cell reads one step, [B, {self.input_size}], but this has the shape {list(x.shape)}. "
+            raise CourseError(f"A cell reads one step, [B, {self.input_size}], but this has the "
+                              f"shape {list(x.shape)}. "
                               "To read sequences [B, T, …], use unroll(cell, x).")
         return x.new_zeros(len(x), self.hidden_size)
 
@@ -79,7 +83,8 @@ class RNNCell(Cell):
     "One step of a plain recurrent network (Elman 1990): x [B, input], h [B, hidden] → h [B, hidden]"
     def forward(self, x, h=None):
         h = self.start(x) if h is None else h
-        return torch.tanh(F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh))
+        return torch.tanh(F.linear(x, self.weight_ih, self.bias_ih)
+                          + F.linear(h, self.weight_hh, self.bias_hh))
 
 # %% ../nbs/05_rnn.ipynb #3bdc80f5
 class LSTMCell(Cell):
@@ -112,7 +117,8 @@ def unroll(
 ):
     "The same cell at every step: outputs [B, T, hidden], and the state after the last step"
     if x.ndim != 3 or not x.shape[1]:
-        raise CourseError(f"unroll reads sequences [B, T, input] of at least one step; this has the shape {list(x.shape)}.")
+        raise CourseError(f"unroll reads sequences [B, T, input] of at least one step; this has "
+                          f"the shape {list(x.shape)}.")
     outputs = []
     for step in x.unbind(dim=1):
         state = cell(step, state)
@@ -126,18 +132,21 @@ def check_ids(
 ):
     "A `CourseError` unless these are token numbers: [B, T] int64, from 0 to V − 1"
     if not isinstance(ids, torch.Tensor):
-        raise CourseError("A language model reads a tensor of token numbers [B, T], as text.encode(…)[None] makes it, "
+        raise CourseError("A language model reads a tensor of token numbers [B, T], as "
+                          "text.encode(…)[None] makes it, "
                           f"but this is {type(ids).__name__}: {ids!r:.60}.")
     if ids.dtype != torch.int64:
         raise CourseError(f"Token numbers are int64, but these are {ids.dtype}. "
                           "Use text.encode(…), or .long() if they are whole numbers.")
     if ids.ndim != 2 or not ids.numel():
-        raise CourseError(f"A language model reads [B, T] tokens, at least one, but this has the shape "
+        raise CourseError(
+            f"A language model reads [B, T] tokens, at least one, but this has the shape "
                           f"{list(ids.shape)}. One sequence becomes a batch with ids[None].")
     if ids.device.type != "cpu": return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocab_size:
-        raise CourseError(f"These token numbers run from {low} to {high}, but the model knows {vocab_size}: "
+        raise CourseError(
+            f"These token numbers run from {low} to {high}, but the model knows {vocab_size}: "
                           f"0 to {vocab_size-1}. Was the text encoded with another vocabulary?")
 
 # %% ../nbs/05_rnn.ipynb #2de08082
@@ -156,10 +165,12 @@ class RecurrentLM(nn.Module):
         super().__init__()
         if not isinstance(cell, str) or cell not in CELLS:
             raise CourseError(f"There is no cell {cell!r}. Choose {', '.join(map(repr, CELLS))}.")
-        check_share("dropout", dropout)
-        self.vocab_size, layers, width = check_whole("vocab_size", vocab_size), check_whole("layers", layers), check_whole("width", width)
+        check_fraction("dropout", dropout)
+        self.vocab_size, layers, width = check_int("vocab_size", vocab_size), check_int("layers",
+            layers), check_int("width", width)
         self.embedding, self.dropout = nn.Embedding(vocab_size, width), nn.Dropout(dropout)
-        self.recurrent = CELLS[cell](width, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.)
+        self.recurrent = CELLS[cell](width, width, layers, batch_first=True,
+                                     dropout=dropout if layers > 1 else 0.)
         self.head = nn.Linear(width, vocab_size)
         if cell == "lstm": set_forget_bias(self.recurrent, forget_bias)
 
@@ -179,7 +190,8 @@ def set_forget_bias(
 ):
     "Let every forget gate begin with this bias (Jozefowicz et al. 2015)"
     if not isinstance(lstm, (nn.LSTM, nn.LSTMCell, LSTMCell)):
-        raise CourseError(f"Only an LSTM has a forget gate, and this is {type(lstm).__name__}. Pass the LSTM layer itself.")
+        raise CourseError(f"Only an LSTM has a forget gate, and this is {type(lstm).__name__}. "
+                          f"Pass the LSTM layer itself.")
     if not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise CourseError(f"The forget gate's bias is a number such as 1, but this is {value!r}.")
     with torch.no_grad():
@@ -190,9 +202,12 @@ def _check_state(layer, state, rows):
     "A `CourseError` unless a recurrent layer can read on from this state with a batch of so many rows"
     pair, shape = isinstance(layer, nn.LSTM), [layer.num_layers, rows, layer.hidden_size]
     parts = state if isinstance(state, (tuple, list)) else [state]
-    if isinstance(state, (tuple, list)) != pair or len(parts) != 1+pair or any(list(getattr(p, "shape", [])) != shape for p in parts):
-        raise CourseError(f"This state does not fit. The model reads on from {'two tensors' if pair else 'a tensor'} of shape {shape} "
-                          "(layers, rows of the batch, width), as an earlier call of it returned; state=None begins a new text.")
+    if isinstance(state, (tuple, list)) != pair or len(parts) != 1+pair or any(
+        list(getattr(p, "shape", [])) != shape for p in parts):
+        raise CourseError(f"This state does not fit. The model reads on from "
+                          f"{'two tensors' if pair else 'a tensor'} of shape {shape} "
+                          "(layers, rows of the batch, width), as an earlier call of it returned; "
+                          "state=None begins a new text.")
 
 # %% ../nbs/05_rnn.ipynb #9179407d
 def next_token_loss(
@@ -207,9 +222,11 @@ def next_token_loss(
 
 def _check_pair(batch):
     "Inputs and targets; a `CourseError` unless there is one target for each input"
-    pair = isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch)
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part,
+        torch.Tensor) for part in batch)
     if not pair or batch[0].shape != batch[1].shape:
-        raise CourseError("A batch is a pair (inputs, targets) of token numbers, both [B, T], as text.windows makes them: "
+        raise CourseError("A batch is a pair (inputs, targets) of token numbers, both [B, T], as "
+                          "text.windows makes them: "
                           "the targets are the inputs one token later.")
     return batch
 
@@ -219,13 +236,14 @@ def text_loss(
     model,         # any language model
     text,          # a `Text` with the model's vocabulary
     context=64,    # characters that are read in one call
-    carry=False,   # False: every window starts without a memory; True: the state goes on from window to window
+    # False: every window starts without a memory; True: the state goes on from window to window
+    stateful=False,
     rows=64,       # windows (with carry: equal pieces of the text) that are read side by side
 ):
     "Mean −log p of every character but the first, in nats, in evaluation mode"
     _check_text(text, model)
     device = next(model.parameters()).device
-    pieces = _pieces(text.ids, check_whole("context", context), carry, check_whole("rows", rows))
+    pieces = _pieces(text.ids, check_int("context", context), stateful, check_int("rows", rows))
     with in_mode([model], False):
         losses = [_scored(model, piece.to(device), context) for piece in pieces]
     return torch.cat(losses).double().mean().item()
@@ -234,20 +252,23 @@ def text_loss(
 def _check_text(text, model=None):
     "A `CourseError` unless this is a `Text`, with as many characters as the model knows"
     if not hasattr(text, "vocabulary") or not hasattr(text, "ids"):
-        raise CourseError(f"This should be a Text, as load_text(…) or Text(…) makes it, but it is {type(text).__name__}.")
+        raise CourseError(f"This should be a Text, as load_text(…) or Text(…) makes it, but it is "
+                          f"{type(text).__name__}.")
     size = len(text.vocabulary)
     if (known := getattr(model, "vocab_size", size)) != size:
-        raise CourseError(f"This model knows {known} characters, but this text has {size}: pass the Text that it was trained on, "
+        raise CourseError(f"This model knows {known} characters, but this text has {size}: pass "
+                          f"the Text that it was trained on, "
                           "or make yours with its vocabulary, Text(…, vocabulary).")
 
-def _pieces(ids, context, carry, rows):
+def _pieces(ids, context, stateful, rows):
     "The text cut so that every character but the first is a target exactly once: tensors [rows, length + 1]"
     if len(ids) <= context:
         raise CourseError(f"A window of {context:,} characters and the one after it do not fit "
-                          f"into a text of {len(ids):,}. Choose a smaller context, or a longer text.")
+                          f"into a text of {len(ids):,}. Choose a smaller context, or a longer "
+                          f"text.")
     rows = min(rows, len(ids)-1)
-    length = (len(ids)-1)//rows if carry else context
-    count = rows if carry else (len(ids)-1)//length
+    length = (len(ids)-1)//rows if stateful else context
+    count = rows if stateful else (len(ids)-1)//length
     whole = list(ids.unfold(0, length+1, length)[:count].split(rows))
     rest = ids[count*length:]
     return [*whole, rest[None]] if len(rest) > 1 else whole
@@ -258,7 +279,8 @@ def _scored(model, piece, context):
     for start in range(0, piece.shape[1]-1, context):
         window = piece[:, start:start+context+1]
         logits, state = model(window[:, :-1], state)
-        losses.append(F.cross_entropy(logits.flatten(0, 1).float(), window[:, 1:].flatten(), reduction="none").cpu())
+        losses.append(F.cross_entropy(logits.flatten(0, 1).float(), window[:, 1:].flatten(),
+                                      reduction="none").cpu())
     return torch.cat(losses)
 
 # %% ../nbs/05_rnn.ipynb #9ed51c59
@@ -266,7 +288,8 @@ def next_probabilities(
     logits,            # [..., V]
     temperature=1.0,   # below 1: the likely becomes likelier; above 1: all becomes alike
     top_k=None,        # keep this many of the likeliest tokens; None: all
-    top_p=None,        # keep the fewest tokens that together reach this probability (Holtzman et al. 2020); None: all
+    # keep the fewest tokens that together reach this probability (Holtzman et al. 2020); None: all
+    top_p=None,
 ):
     "Probabilities [..., V] to draw the next token from: temperature first, then top-k, then top-p"
     _check_sampling(logits, temperature, top_k, top_p)
@@ -289,20 +312,26 @@ def _nucleus(probabilities, top_p):
 def _check_sampling(logits, temperature, top_k, top_p):
     def number(value): return isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not isinstance(logits, torch.Tensor) or not logits.ndim or not logits.shape[-1]:
-        raise CourseError(f"Logits are a tensor [..., V] with a score for each token, but this is {logits!r:.60}.")
+        raise CourseError(f"Logits are a tensor [..., V] with a score for each token, but this is "
+                          f"{logits!r:.60}.")
     size = logits.shape[-1]
     if not number(temperature) or not 0 < temperature < math.inf:
         raise CourseError(f"The temperature must be a number above 0, but it is {temperature!r}. "
                           "For the likeliest token every time, use top_k=1.")
     whole = isinstance(top_k, numbers.Integral) and not isinstance(top_k, bool)
     if top_k is not None and not (whole and 1 <= top_k <= size):
-        raise CourseError(f"top_k must be a whole number from 1 to {size}, the size of the vocabulary, but it is {top_k!r}. "
+        raise CourseError(f"top_k must be a whole number from 1 to {size}, the size of the "
+                          f"vocabulary, but it is {top_k!r}. "
                           "To keep all tokens, leave it out.")
     if top_p is not None and (not number(top_p) or not 0 < top_p <= 1):
-        raise CourseError(f"top_p must be a share above 0 and up to 1, such as 0.9, but it is {top_p!r}.")
-    if not logits.is_floating_point() or logits.isnan().any() or (logits.amax(-1).abs() == math.inf).any():
-        raise CourseError("These logits are no scores of a distribution: they hold NaN or infinity, or are no floats. "
-                          "Has the training diverged? Look at its loss, and lower the learning rate.")
+        raise CourseError(
+            f"top_p must be a share above 0 and up to 1, such as 0.9, but it is {top_p!r}.")
+    if not logits.is_floating_point() or logits.isnan().any() or (logits.amax(-1).abs()
+        == math.inf).any():
+        raise CourseError("These logits are no scores of a distribution: they hold NaN or "
+                          "infinity, or are no floats. "
+                          "Has the training diverged? Look at its loss, and lower the learning "
+                          "rate.")
 
 # %% ../nbs/05_rnn.ipynb #d440504a
 @torch.no_grad()
@@ -313,25 +342,27 @@ def generate(
     temperature=1.0,   # these three
     top_k=None,        # as in
     top_p=None,        # `next_probabilities`
-    generator=None,    # dice of one's own: a `torch.Generator` of the CPU
+    generator=None,    # random numbers of its own: a `torch.Generator` of the CPU
 ):
     "Tokens [B, T + length]: read what is there, then draw one token at a time and carry the state"
-    length = check_whole("length (tokens to add)", length, least=0)
+    length = check_int("length (tokens to add)", length, least=0)
     if generator is not None and not isinstance(generator, torch.Generator):
-        raise CourseError(f"generator is a torch.Generator, as torch.Generator().manual_seed(1), but it is {generator!r}.")
+        raise CourseError(f"generator is a torch.Generator, as torch.Generator().manual_seed(1), "
+                          f"but it is {generator!r}.")
     check_ids(ids, getattr(model, "vocab_size", math.inf))
     device = next(model.parameters()).device
     tokens, fresh, state = [ids], ids, None
     with in_mode([model], False):
         for _ in range(length):
             logits, state = model(fresh.to(device), state)
-            probabilities = next_probabilities(logits[:, -1].float().cpu(), temperature, top_k, top_p)
+            probabilities = next_probabilities(logits[:, -1].float().cpu(), temperature, top_k,
+                                               top_p)
             fresh = torch.multinomial(probabilities, 1, generator=generator)
             tokens.append(fresh.to(ids.device))
     return torch.cat(tokens, dim=1)
 
 # %% ../nbs/05_rnn.ipynb #99ec8d32
-def write(
+def complete(
     model,        # any language model
     text,         # the `Text` whose characters it learned
     prompt,       # how the passage begins
@@ -341,7 +372,8 @@ def write(
     "The prompt, and what the model writes after it"
     _check_text(text, model)
     if not isinstance(prompt, str) or not prompt:
-        raise CourseError(f"The prompt is how the passage begins, at least one character, but it is {prompt!r}.")
+        raise CourseError(
+            f"The prompt is how the passage begins, at least one character, but it is {prompt!r}.")
     if unknown := sorted(set(prompt)-set(text.vocabulary)):
         raise CourseError(f"The model has never read {', '.join(map(repr, unknown))}: "
                           "leave it out of the prompt, or train on a text with it.")
@@ -355,9 +387,10 @@ def stream(
 ):
     "A list of batches (inputs, targets), each [B, T]: every row goes on where it stopped in the batch before"
     _check_text(text)
-    length = (len(text)-1)//check_whole("rows", rows)//check_whole("context", context)*context
+    length = (len(text)-1)//check_int("rows", rows)//check_int("context", context)*context
     if not length:
-        raise CourseError(f"A text of {len(text):,} characters has no {rows} pieces with a window of {context} in each. "
+        raise CourseError(f"A text of {len(text):,} characters has no {rows} pieces with a window "
+                          f"of {context} in each. "
                           "Take fewer rows, or a shorter context.")
     pieces = text.ids[:rows*length+1].unfold(0, length+1, length)      # [B, length + 1]
     return [(pieces[:, k:k+context], pieces[:, k+1:k+context+1]) for k in range(0, length, context)]
@@ -398,7 +431,8 @@ def influence(
     changed.fill_diagonal_(0)
     changed += torch.diag((ids+1) % model.vocab_size)
     device = next(model.parameters()).device
-    with in_mode([model], False): before, after = model(ids[None].to(device))[0], model(changed.to(device))[0]
+    with in_mode([model], False):
+        before, after = model(ids[None].to(device))[0], model(changed.to(device))[0]
     return (after-before).abs().amax(-1).T.cpu()
 
 # %% ../nbs/05_rnn.ipynb #c4ae503a
@@ -416,7 +450,8 @@ class GraphMemory:
 class _Kept:
     "A stored tensor, and a tag that is taken off when autograd lets it go"
     def __init__(self, tensor, memory):
-        self.tensor, self.memory, self.size = tensor.detach(), memory, tensor.nbytes   # detached: else a node holds itself
+        # detached: else a node holds itself
+        self.tensor, self.memory, self.size = tensor.detach(), memory, tensor.nbytes
         memory.bytes += self.size
         memory.peak = max(memory.peak, memory.bytes)
     def __del__(self): self.memory.bytes -= self.size

@@ -8,7 +8,8 @@ Docs: https://genesis-course.github.io/genesis-course/stable_gan.html.md"""
 __all__ = ['doubled_sides', 'ResizeConv', 'ConvGenerator', 'check_labels', 'ConvDiscriminator', 'initialise', 'power_iteration',
            'SpectralNorm', 'spectral_norm', 'hinge_discriminator_loss', 'hinge_generator_loss',
            'wasserstein_discriminator_loss', 'wasserstein_generator_loss', 'gradient_penalty', 'r1_penalty',
-           'now_and_then', 'EMA', 'conditional_players', 'draw_as', 'class_agreement', 'VAEGAN', 'vaegan_players']
+           'lazy_regularisation', 'EMA', 'conditional_players', 'sample_class', 'class_agreement', 'VAEGAN',
+           'vaegan_players']
 
 # %% ../nbs/09_stable_gan.ipynb #255161a6
 import copy
@@ -18,9 +19,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from .cnn import check_model
-from .gan import check_game, check_ranges, discriminator_loss, gan_players, generator_loss, noise
-from .support import CourseError, check_counts, check_number, check_share, check_whole
-from .training import Callback, Player, in_mode
+from .gan import (check_game, check_ranges, discriminator_loss, gan_players,
+                                generator_loss, noise)
+from .support import (CourseError, check_counts, check_number, check_fraction,
+                                    check_int)
+from .run import in_mode
+from .training import Callback, Player
 from .vae import check_codes, check_images, images_of, kl_divergence, reparameterise
 
 # %% ../nbs/09_stable_gan.ipynb #b54ba462
@@ -28,11 +32,12 @@ def doubled_sides(
     size,   # pixels of a side of the picture
 ):
     "Sides of the maps of a convolutional generator, from the smallest (4 to 7 pixels) to the picture: 28 → [7, 14, 28]"
-    check_whole("size", size)
+    check_int("size", size)
     sides = [size]
     while sides[0] % 2 == 0 and sides[0] > 7: sides.insert(0, sides[0]//2)
     if len(sides) > 1 and 4 <= sides[0] <= 7: return sides
-    raise CourseError(f"Pictures of {size} pixels cannot be made by doubling 4, 5, 6 or 7. Resize them, for example to {_near_size(size)}.")
+    raise CourseError(f"Pictures of {size} pixels cannot be made by doubling 4, 5, 6 or 7. Resize "
+                      f"them, for example to {_near_size(size)}.")
 
 # %% ../nbs/09_stable_gan.ipynb #ebb634c7
 def _near_size(size):
@@ -48,10 +53,12 @@ class ResizeConv(nn.Module):
     ):
         super().__init__()
         check_counts(in_channels=in_channels, out_channels=out_channels)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3)*math.sqrt(2/(9*in_channels)))
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3,
+                                               3)*math.sqrt(2/(9*in_channels)))
 
     def forward(self, x):
-        summed = 4*F.avg_pool2d(F.pad(self.weight, [1]*4), kernel_size=2, stride=1)        # [O, C, 4, 4]
+        # [O, C, 4, 4]
+        summed = 4*F.avg_pool2d(F.pad(self.weight, [1]*4), kernel_size=2, stride=1)
         return F.conv_transpose2d(x, summed.flip(2, 3).transpose(0, 1), stride=2, padding=1)
 
 # %% ../nbs/09_stable_gan.ipynb #adb49f16
@@ -73,7 +80,8 @@ class ConvGenerator(nn.Module):
         self.label = nn.Embedding(classes, latent_dim) if classes else None
         self.stem = nn.Linear(latent_dim*(2 if classes else 1), widths[0]*sides[0]**2)
         layers = [nn.Unflatten(1, (widths[0], sides[0], sides[0])), *_activation(widths[0], norm)]
-        for before, after in zip(widths, widths[1:]): layers += [ResizeConv(before, after), *_activation(after, norm)]
+        for before, after in zip(widths, widths[1:]):
+            layers += [ResizeConv(before, after), *_activation(after, norm)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
 
     def forward(self, z, labels=None):
@@ -87,7 +95,8 @@ def _activation(channels, norm): return [*[nn.BatchNorm2d(channels)]*norm, nn.Re
 
 def _check_build(classes, **counts):
     check_counts(**counts, **({} if classes is None else {"classes": classes}))
-    if classes == 1: raise CourseError("With one class only there is nothing to ask for. Leave classes out, or load a set with several.")
+    if classes == 1: raise CourseError("With one class only there is nothing to ask for. Leave "
+                                       "classes out, or load a set with several.")
 
 def check_labels(
     labels,    # [count] int64, or None
@@ -97,14 +106,19 @@ def check_labels(
     "`CourseError` when labels do not fit a network of so many classes, or so many images"
     if classes is None:
         if labels is None: return
-        raise CourseError("This network was built without classes, so it takes no labels. Build it with classes=….")
-    if labels is None: raise CourseError(f"This network knows {classes} classes and must be told which one: pass labels, [B] int64.")
+        raise CourseError("This network was built without classes, so it takes no labels. Build it "
+                          "with classes=….")
+    if labels is None: raise CourseError(
+        f"This network knows {classes} classes and must be told which one: pass labels, [B] int64.")
     shape = list(getattr(labels, "shape", []))
     if shape != [count] or labels.dtype != torch.int64:
-        what = f"{labels.dtype} {shape}" if isinstance(labels, torch.Tensor) else type(labels).__name__
-        raise CourseError(f"Labels are whole numbers, one for each image: int64 [{count}]; this is {what}.")
+        what = f"{labels.dtype} {shape}" if isinstance(labels,
+                                                       torch.Tensor) else type(labels).__name__
+        raise CourseError(
+            f"Labels are whole numbers, one for each image: int64 [{count}]; this is {what}.")
     if count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise CourseError(f"Labels of {classes} classes run from 0 to {classes-1}; these run from {int(labels.min())} to {int(labels.max())}.")
+        raise CourseError(f"Labels of {classes} classes run from 0 to {classes-1}; these run from "
+                          f"{int(labels.min())} to {int(labels.max())}.")
 
 # %% ../nbs/09_stable_gan.ipynb #e789b68d
 class ConvDiscriminator(nn.Module):
@@ -124,7 +138,8 @@ class ConvDiscriminator(nn.Module):
         bound = spectral_norm if spectral else lambda layer: layer
         widths, layers = [channels]+[width*2**k for k in range(len(sides)-1)], []
         for before, after in zip(widths, widths[1:]):
-            layers += [bound(nn.Conv2d(before, after, 4, stride=2, padding=1)), *[nn.BatchNorm2d(after)]*(norm and before != channels), nn.LeakyReLU(0.2)]
+            layers += [bound(nn.Conv2d(before, after, 4, stride=2, padding=1)),
+                       *[nn.BatchNorm2d(after)]*(norm and before != channels), nn.LeakyReLU(0.2)]
         flat = widths[-1]*sides[0]**2
         self.layers, self.head = nn.Sequential(*layers, nn.Flatten()), bound(nn.Linear(flat, 1))
         self.label = bound(_small_embedding(classes, flat)) if classes else None
@@ -156,7 +171,8 @@ def initialise(
     check_model(module)
     check_number("std", std, open=False)
     for part in module.modules():
-        if isinstance(part, (nn.Linear, nn.Conv2d, ResizeConv)): nn.init.normal_(part.weight, std=std)
+        if isinstance(part, (nn.Linear, nn.Conv2d, ResizeConv)):
+            nn.init.normal_(part.weight, std=std)
         if isinstance(getattr(part, "bias", None), nn.Parameter): nn.init.zeros_(part.bias)
     return module
 
@@ -193,7 +209,8 @@ class SpectralNorm(nn.Module):
             u, v = power_iteration(rows, self.u, self.v)
             self.u.copy_(u)
             self.v.copy_(v)
-        sigma = self.u.clone() @ rows @ self.v.clone()       # clones: a later step must not change what this graph remembers
+        # clones: a later step must not change what this graph remembers
+        sigma = self.u.clone() @ rows @ self.v.clone()
         return weight/sigma
 
 def spectral_norm(
@@ -201,8 +218,10 @@ def spectral_norm(
 ):
     "The layer with its weight divided by its spectral norm from now on"
     if getattr(layer, "weight", None) is None or layer.weight.ndim < 2:
-        raise CourseError(f"Spectral norm needs a layer with a weight matrix; {type(layer).__name__} has none. Wrap its layers one by one.")
-    return parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight.detach()))
+        raise CourseError(f"Spectral norm needs a layer with a weight matrix; "
+                          f"{type(layer).__name__} has none. Wrap its layers one by one.")
+    return parametrize.register_parametrization(layer, "weight",
+                                                SpectralNorm(layer.weight.detach()))
 
 # %% ../nbs/09_stable_gan.ipynb #9b0442e3
 def hinge_discriminator_loss(
@@ -236,7 +255,8 @@ def wasserstein_generator_loss(
 def _slopes(discriminator, images, labels):
     "Length of the gradient of each logit with respect to its image, squared, [B]"
     if not isinstance(images, torch.Tensor) or not images.is_floating_point() or not images.numel():
-        raise CourseError("The slope of a discriminator is measured at float images [B, …], at least one of them.")
+        raise CourseError("The slope of a discriminator is measured at float images [B, …], at "
+                          "least one of them.")
     images = images.detach().requires_grad_()
     logits = discriminator(images) if labels is None else discriminator(images, labels)
     slope, = torch.autograd.grad(logits.sum(), images, create_graph=True)
@@ -247,11 +267,12 @@ def gradient_penalty(
     real,             # [B, …] real images
     fake,             # [B, …] generated ones
     labels=None,      # [B] for a discriminator that takes them
-    generator=None,   # a torch.Generator, for dice of its own
+    generator=None,   # a torch.Generator, for random numbers of its own
 ):
     "How far slopes are from 1 on the way from real to fake, mean of the squares (Gulrajani et al. 2017, eq. 3, without its λ)"
     _check_same_shape(real, fake)
-    share = torch.rand(len(real), *[1]*(real.ndim-1), generator=generator, dtype=real.dtype).to(real.device)
+    share = torch.rand(len(real), *[1]*(real.ndim-1), generator=generator,
+                       dtype=real.dtype).to(real.device)
     slopes = _slopes(discriminator, real+share*(fake-real), labels)
     return ((slopes+1e-12).sqrt()-1).square().mean()
 
@@ -266,20 +287,24 @@ def r1_penalty(
 
 # %% ../nbs/09_stable_gan.ipynb #c96f1059
 def _check_same_shape(real, fake):
-    shapes = [list(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__ for images in (real, fake)]
+    shapes = [list(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+              for images in (real, fake)]
     if shapes[0] != shapes[1] or not isinstance(shapes[0], list):
-        raise CourseError(f"Each real image is mixed with a fake one, but these are {shapes[0]} and {shapes[1]}. "
+        raise CourseError(
+            f"Each real image is mixed with a fake one, but these are {shapes[0]} and {shapes[1]}. "
             "Make as many fakes as there are real images, of the same size.")
 
 # %% ../nbs/09_stable_gan.ipynb #855c6934
-def now_and_then(
+def lazy_regularisation(
     penalty,    # function of (discriminator, real, fake, …)
     weight=1.,  # λ of a gradient penalty, γ/2 of R1
     every=1,    # steps, on average, from one look to the next
 ):
     "The penalty with its weight, looked at in one of `every` steps and then counted so many times (Karras et al. 2020, appendix B)"
-    if not callable(penalty): raise CourseError(f"now_and_then takes a penalty, such as r1_penalty without parentheses; this is {penalty!r:.60}.")
-    check_whole("every", every)
+    if not callable(penalty):
+        raise CourseError(f"lazy_regularisation takes a penalty, such as r1_penalty without "
+                          f"parentheses; this is {penalty!r:.60}.")
+    check_int("every", every)
     check_number("The weight of a penalty", weight, open=False)
     def lazy(discriminator, real, *others, **settings):
         if every > 1 and torch.rand(()) >= 1/every: return real.new_zeros(())
@@ -293,8 +318,9 @@ class EMA(Callback):
         player,       # whose module is followed
         decay=0.99,   # d; the copy remembers about the last 1/(1-d) steps
     ):
-        if not isinstance(player, Player): raise CourseError(f"EMA follows a Player, such as the second one of gan_players(…); this is {player!r:.60}.")
-        self.player, self.decay, self.steps = player, check_share("decay", decay), 0
+        if not isinstance(player, Player): raise CourseError(f"EMA follows a Player, such as the "
+            f"second one of gan_players(…); this is {player!r:.60}.")
+        self.player, self.decay, self.steps = player, check_fraction("decay", decay), 0
         self.module = copy.deepcopy(player.module).requires_grad_(False).eval()
 
     def before_fit(self, trainer): self.module.to(next(self.player.module.parameters()).device)
@@ -303,7 +329,8 @@ class EMA(Callback):
     def after_step(self, trainer):
         decay = min(self.decay, (1+self.steps)/(10+self.steps))
         self.steps += 1
-        for mean, now in zip(self.module.state_dict().values(), self.player.module.state_dict().values()):
+        for mean, now in zip(self.module.state_dict().values(),
+                             self.player.module.state_dict().values()):
             if mean.is_floating_point(): mean.lerp_(now, 1-decay)
             else: mean.copy_(now)
 
@@ -318,64 +345,78 @@ def conditional_players(
     generator,       # noise [B, latent_dim] and labels [B] → images
     discriminator,   # images and labels → logits
     lr=(2e-3, 2e-3),   # learning rate: of both, or a pair (generator's, discriminator's)
-    losses=(discriminator_loss, generator_loss),   # functions of (real_logits, fake_logits), and of fake_logits
-    penalty=None,    # function of (discriminator, real, fake, labels=…), added to the discriminator's loss
+    # functions of (real_logits, fake_logits), and of fake_logits
+    losses=(discriminator_loss, generator_loss),
+    # function of (discriminator, real, fake, labels=…), added to the discriminator's loss
+    penalty=None,
     betas=(0., 0.99),   # of Adam; no momentum, because the goal moves
     **settings,      # for both players: schedule, clip and so on
 ):
     "The two players of a conditional GAN, [discriminator, generator], for `Trainer`; a batch is (real images, labels)"
     _check_conditional(generator, discriminator)
     rates, checked = check_game(generator, discriminator, generator.latent_dim, lr), []
-    def fakes(network, labels): return network(noise(len(labels), generator.latent_dim, labels.device), labels)
+    def fakes(network, labels):
+        return network(noise(len(labels), generator.latent_dim, labels.device), labels)
     def judge(network, batch):
         real, labels = _labelled(batch)
         with torch.no_grad(): fake = fakes(players[1].network, labels)
-        if not checked: checked.append((check_ranges(fake, real), _check_variety(labels, generator.classes)))
+        if not checked:
+            checked.append((check_ranges(fake, real), _check_variety(labels, generator.classes)))
         real_logits, fake_logits = network(real, labels), network(fake, labels)
-        loss, extra = losses[0](real_logits, fake_logits), penalty(network, real, fake, labels=labels) if penalty else 0.
-        return {"loss": loss+extra, "real logit": real_logits.detach().mean(), "fake logit": fake_logits.detach().mean()}
-    def forge(network, batch):
+        loss = losses[0](real_logits, fake_logits)
+        extra = penalty(network, real, fake, labels=labels) if penalty else 0.
+        return {"loss": loss+extra, "real logit": real_logits.detach().mean(),
+                "fake logit": fake_logits.detach().mean()}
+    def generator_step(network, batch):
         _, labels = _labelled(batch)
         return losses[1](players[0].network(fakes(network, labels), labels))
-    players = [Player(discriminator, judge, lr=rates[1], name="discriminator", betas=betas, **settings),
-               Player(generator, forge, lr=rates[0], name="generator", betas=betas, **settings)]
+    players = [Player(discriminator, judge, lr=rates[1], name="discriminator", betas=betas,
+                      **settings),
+               Player(generator, generator_step, lr=rates[0], name="generator", betas=betas,
+                      **settings)]
     return players
 
 # %% ../nbs/09_stable_gan.ipynb #25a063d7
 def _labelled(batch):
     pair = tuple(batch[:2]) if isinstance(batch, (list, tuple)) else ()
-    if len(pair) == 2 and all(isinstance(part, torch.Tensor) and part.ndim for part in pair): return pair
-    raise CourseError("A conditional GAN learns from pairs (images, labels). Batches(image_set) gives them.")
+    if len(pair) == 2 and all(isinstance(part, torch.Tensor) and part.ndim for part in pair):
+        return pair
+    raise CourseError(
+        "A conditional GAN learns from pairs (images, labels). Batches(image_set) gives them.")
 
 def _check_conditional(generator, discriminator):
     classes = getattr(generator, "classes", None), getattr(discriminator, "classes", None)
     if None in classes or classes[0] != classes[1]:
-        raise CourseError(f"Generator and discriminator must know the same classes, but they were built with classes={classes[0]} and classes={classes[1]}.")
+        raise CourseError(f"Generator and discriminator must know the same classes, but they were "
+                          f"built with classes={classes[0]} and classes={classes[1]}.")
 
 def _check_variety(labels, classes):
     "One label in a whole batch is no accident when it would be rarer than one in a million"
     if (len(labels)-1)*math.log(classes) > math.log(1e6) and bool((labels == labels[0]).all()):
-        raise CourseError(f"All {len(labels)} labels of the first batch are {int(labels[0])}: with one class only there is nothing to ask for. "
+        raise CourseError(f"All {len(labels)} labels of the first batch are {int(labels[0])}: with "
+                          f"one class only there is nothing to ask for. "
             "Shuffle the batches, or train without classes.")
 
 # %% ../nbs/09_stable_gan.ipynb #3e40efd5
 @torch.no_grad()
-def draw_as(
+def sample_class(
     generator,   # a conditional generator
     labels,      # [N] int64, what to draw
-    seed=None,   # the same seed gives the same images; None: roll the dice
+    seed=None,   # the same seed gives the same images; None: chosen at random
     scale=1.,    # of the noise: below 1 safer and more alike (truncation), above 1 bolder
 ):
     "Images of the classes asked for, [N, C, H, W], made in evaluation mode; the generator is left in the mode in which it was"
     check_model(generator)
     check_number("scale", scale, open=False)
     labels = torch.as_tensor(labels) if isinstance(labels, (list, tuple, range)) else labels
-    if getattr(labels, "ndim", 0) != 1: raise CourseError(f"To know what to draw, pass labels, a list or an int64 tensor [N]; this is {labels!r:.60}.")
+    if getattr(labels, "ndim", 0) != 1: raise CourseError(f"To know what to draw, pass labels, a "
+        f"list or an int64 tensor [N]; this is {labels!r:.60}.")
     device = next(generator.parameters()).device
-    dice = None if seed is None else torch.Generator().manual_seed(check_whole("seed", seed, 0))
-    z = scale*noise(len(labels), generator.latent_dim, generator=dice)
+    rng = None if seed is None else torch.Generator().manual_seed(check_int("seed", seed, 0))
+    z = scale*noise(len(labels), generator.latent_dim, generator=rng)
     with in_mode([generator], False):
-        parts = [generator(*pair) for pair in zip(z.to(device).split(1000), labels.to(device).split(1000))]
+        parts = [generator(*pair) for pair in zip(z.to(device).split(1000),
+                                                  labels.to(device).split(1000))]
     return torch.cat(parts)
 
 # %% ../nbs/09_stable_gan.ipynb #215d6c6f
@@ -388,9 +429,10 @@ def class_agreement(
 ):
     "Share of drawings that are read as the class that was asked for, 0 to 1"
     check_model(generator)
-    check_whole("count", count)
+    check_int("count", count)
     labels = torch.arange(count) % generator.classes
-    return (read(draw_as(generator, labels, seed, scale)).cpu() == labels).double().mean().item()
+    return (read(sample_class(generator, labels, seed, scale)).cpu()
+            == labels).double().mean().item()
 
 # %% ../nbs/09_stable_gan.ipynb #5f8841fe
 class VAEGAN(nn.Module):
@@ -398,14 +440,17 @@ class VAEGAN(nn.Module):
     def __init__(self,
         size,           # pixels of a side, as `doubled_sides` can make them
         latent_dim,     # numbers in a code
-        width=8,        # channels of the generator at full size; the other two have twice as many after the first halving
+        # channels of the generator at full size; the other two have twice as many after the first
+        # halving
+        width=8,
         channels=1,     # 1 for grey images, 3 for colour
     ):
         super().__init__()
         self.generator = ConvGenerator(latent_dim, size, width, channels)
         self.discriminator = ConvDiscriminator(size, 2*width, channels)
         reader = ConvDiscriminator(size, 2*width, channels)
-        self.encoder = nn.Sequential(*reader.layers, nn.Linear(reader.head.in_features, 2*latent_dim))
+        self.encoder = nn.Sequential(*reader.layers,
+                                     nn.Linear(reader.head.in_features, 2*latent_dim))
         self.latent_dim, self.shape = latent_dim, self.generator.shape
 
     def encode(self, x):
@@ -420,12 +465,14 @@ class VAEGAN(nn.Module):
 
     def differ(self, x, other):
         "Half the squared distance of two pictures in the discriminator's features, mean over the batch (Larsen et al. 2016)"
-        return (self.discriminator.features(x).detach()-self.discriminator.features(other)).square().sum(dim=1).mean()/2
+        return (self.discriminator.features(x).detach()-self.discriminator.features(other)).square(
+            ).sum(dim=1).mean()/2
 
     def pictures(self, generator, x):
         "The images redrawn by a generator, and as many from noise"
         with torch.no_grad(): mean, log_variance = self.encoder(x).chunk(2, dim=1)
-        return generator(reparameterise(mean, log_variance)), generator(noise(len(x), self.latent_dim, x.device))
+        return generator(reparameterise(mean, log_variance)), generator(noise(len(x),
+            self.latent_dim, x.device))
 
 # %% ../nbs/09_stable_gan.ipynb #b9283dc7
 def vaegan_players(
@@ -437,19 +484,25 @@ def vaegan_players(
     **settings,    # for all players: schedule, clip and so on
 ):
     "The three players of a VAE-GAN, [encoder, generator, discriminator], for `Trainer` (Larsen et al. 2016)"
-    if not isinstance(model, VAEGAN): raise CourseError(f"vaegan_players needs a VAEGAN; this is {type(model).__name__}.")
+    if not isinstance(model, VAEGAN):
+        raise CourseError(f"vaegan_players needs a VAEGAN; this is {type(model).__name__}.")
     def encode(network, batch):
         real = images_of(batch)
         check_images(real, model.shape, model)
         mean, log_variance = network(real).chunk(2, dim=1)
-        kl, missing = kl_divergence(mean, log_variance).mean(), model.differ(real, model.generator(reparameterise(mean, log_variance)))
+        kl = kl_divergence(mean, log_variance).mean()
+        missing = model.differ(real, model.generator(reparameterise(mean, log_variance)))
         return {"loss": beta*kl + missing, "kl": kl.detach(), "reconstruction": missing.detach()}
-    def forge(network, batch):
+    def generator_step(network, batch):
         redrawn, fake = model.pictures(network, images_of(batch))
-        return gamma*model.differ(images_of(batch), redrawn) + generator_loss(model.discriminator(torch.cat([redrawn, fake])))
+        return (gamma*model.differ(images_of(batch), redrawn)
+                + generator_loss(model.discriminator(torch.cat([redrawn, fake]))))
     def judge(network, batch):
         with torch.no_grad(): redrawn, fake = model.pictures(model.generator, images_of(batch))
         loss = discriminator_loss(network(images_of(batch)), network(torch.cat([redrawn, fake])))
         return loss + penalty(network, images_of(batch), fake) if penalty else loss
-    parts = (model.encoder, encode, "encoder"), (model.generator, forge, "generator"), (model.discriminator, judge, "discriminator")
-    return [Player(module, loss, lr=lr, name=name, **{"betas": (0., 0.99), **settings}) for module, loss, name in parts]
+    parts = (model.encoder, encode, "encoder"), (model.generator, generator_step,
+                                                 "generator"), (model.discriminator, judge,
+                                                     "discriminator")
+    return [Player(module, loss, lr=lr, name=name, **{"betas": (0., 0.99), **settings}) for module,
+            loss, name in parts]

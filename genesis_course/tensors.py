@@ -47,7 +47,8 @@ def draw_shapes(
 ):
     "Draw how shapes line up for broadcasting: equal sizes in blue, stretched ones in orange, a clash in red"
     if not shapes or not all(isinstance(size, int) for shape in shapes for size in shape):
-        raise CourseError("draw_shapes takes shapes, such as [32, 1] and [32]. For a tensor pass tensor.shape.")
+        raise CourseError(
+            "draw_shapes takes shapes, such as [32, 1] and [32]. For a tensor pass tensor.shape.")
     if ax is None:
         with figure(width=4.2, height=0.42*len(shapes)+1.1, caption=caption) as ax:
             return draw_shapes(*shapes, names=names, ax=ax)
@@ -55,10 +56,13 @@ def draw_shapes(
     heights = [*(-i for i in range(len(shapes))), -len(shapes)-0.3]
     meeting = _meeting(shapes)
     for x, (sizes, common) in enumerate(meeting):
-        result = ("clash", "#b2182b", "white") if common is None else (str(common), "#555555", "white")
-        for y, (text, ink, paper) in zip(heights, [*(_size_box(size, common) for size in sizes), result]):
+        result = ("clash", "#b2182b", "white") if common is None else (str(common), "#555555",
+            "white")
+        for y, (text, ink, paper) in zip(heights,
+                                         [*(_size_box(size, common) for size in sizes), result]):
             _box(ax, x, y, text, ink, paper, color=ink, fontsize=10)
-    for y, name in zip(heights, [*names, "together"]): ax.text(-0.75, y, name, ha="right", va="center")
+    for y, name in zip(heights, [*names, "together"]):
+        ax.text(-0.75, y, name, ha="right", va="center")
     ax.set(xlim=(-1.6, len(meeting)-0.4), ylim=(-len(shapes)-0.8, 0.5))
     ax.set_axis_off()
 
@@ -141,10 +145,12 @@ def _power(self, exponent):
                           "For x to the power of a Value y write (y*x.log()).exp().")
     exponent = _number(exponent)
     if self.data == 0 and exponent < 0:
-        raise CourseError("This divides by zero. Add a small number to the divisor, or look at why it became 0.")
+        raise CourseError(
+            "This divides by zero. Add a small number to the divisor, or look at why it became 0.")
     try: data, slope = self.data**exponent, exponent*self.data**(exponent-1) if exponent else 0.
     except (OverflowError, ZeroDivisionError):
-        raise CourseError(f"{self.data:g} to the power {exponent:g}, or its slope, is not a finite number.") from None
+        raise CourseError(
+            f"{self.data:g} to the power {exponent:g}, or its slope, is not a finite number.") from None
     if isinstance(data, complex):
         raise CourseError(f"{self.data:g} to the power {exponent:g} is not a real number: "
                           "a negative number needs a whole exponent.")
@@ -184,12 +190,14 @@ Value.exp, Value.log, Value.tanh, Value.relu = _exp, _log, _tanh, _relu
 def _layout(last):
     order = topological_order(last)
     column = {}
-    for node in order: column[node] = 1+max((column[parent] for parent, _ in node.parents), default=-1)
+    for node in order:
+        column[node] = 1+max((column[parent] for parent, _ in node.parents), default=-1)
     near = {node: [parent for parent, _ in node.parents] for node in order}
     for node in order:
         for parent, _ in node.parents: near[parent].append(node)
     for node in order:
-        if not node.parents: column[node] = min((column[child] for child in near[node]), default=1)-1
+        if not node.parents:
+            column[node] = min((column[child] for child in near[node]), default=1)-1
     height = {node: float(-i) for i, node in enumerate(order)}
     def middle(node): return sum(height[n] for n in near[node])/max(1, len(near[node]))
     for _ in range(12):
@@ -207,7 +215,8 @@ def draw_graph(
     "Draw a computation graph: values and gradients in boxes, slopes on arrows; for up to some thirty values"
     place = _layout(as_value(last))
     if len(place) > 60:
-        raise CourseError(f"A picture of {len(place)} values could not be read. Draw a smaller expression.")
+        raise CourseError(
+            f"A picture of {len(place)} values could not be read. Draw a smaller expression.")
     named = {value: name for name, value in (names or {}).items()}
     arrow = {"arrowstyle": "->", "color": "#aaaaaa", "shrinkA": 0, "shrinkB": 0}
     wide, high = max(x for x, _ in place.values()), max(abs(y) for _, y in place.values())
@@ -220,7 +229,8 @@ def draw_graph(
             for parent, slope in node.parents:
                 px, py = place[parent]
                 ax.annotate("", (x-0.27, y), (px+0.25, py), zorder=1, arrowprops=arrow)
-                _box(ax, (px+x)/2-0.02, (py+y)/2, f"{slope:.3g}", "none", pad=0.15, fontsize=7, color=PALETTE[2], zorder=2)
+                _box(ax, (px+x)/2-0.02, (py+y)/2, f"{slope:.3g}", "none", pad=0.15, fontsize=7,
+                     color=PALETTE[2], zorder=2)
         ax.set(xlim=(-0.5, wide+0.5), ylim=(-high-0.6, high+0.6))
         ax.set_axis_off()
 
@@ -228,26 +238,33 @@ def draw_graph(
 def _leaf(x, number):
     try: x = torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError):
-        raise CourseError(f"Input {number} is {type(x).__name__}, not a tensor or a number.") from None
+        raise CourseError(
+            f"Input {number} is {type(x).__name__}, not a tensor or a number.") from None
     if not x.is_floating_point():
         raise CourseError(f"Input {number} is {x.dtype}: only floating-point numbers have a slope. "
                           "Convert it with .float(), or keep it out of the inputs.")
-    return x.detach().to(torch.float64).clone(memory_format=torch.contiguous_format).requires_grad_()
+    return x.detach().to(torch.float64).clone(
+        memory_format=torch.contiguous_format).requires_grad_()
 
 def _run(function, inputs):
-    try: result = function(*(x.clone() for x in inputs))      # clones, so that a function may change them in place
+    # clones, so that a function may change them in place
+    try: result = function(*(x.clone() for x in inputs))
     except RuntimeError as error:
         if "dtype" not in str(error): raise
-        raise CourseError("The check runs in float64, and something in this function has another dtype. "
+        raise CourseError(
+            "The check runs in float64, and something in this function has another dtype. "
                           "Convert it, for a module by module.double().") from error
     if not isinstance(result, torch.Tensor) or result.numel() != 1:
-        got = f"the shape {list(result.shape)}" if isinstance(result, torch.Tensor) else type(result).__name__
-        raise CourseError(f"The function must return a tensor with one number, not {got}. Take its sum or mean.")
+        got = f"the shape {list(result.shape)}" if isinstance(result,
+            torch.Tensor) else type(result).__name__
+        raise CourseError(
+            f"The function must return a tensor with one number, not {got}. Take its sum or mean.")
     return result.sum()
 
 # %% ../nbs/01_tensors.ipynb #7177ea71
 def _measured_gradient(function, inputs, number, h):
-    moved = [x.detach().clone().requires_grad_() for x in inputs]      # so that a function may ask for gradients itself
+    # so that a function may ask for gradients itself
+    moved = [x.detach().clone().requires_grad_() for x in inputs]
     here = moved[number].detach().view(-1)                             # the same memory
     def along(value, i):
         before = here[i].item()
@@ -255,7 +272,8 @@ def _measured_gradient(function, inputs, number, h):
         result = _run(function, moved).item()
         here[i] = before
         return result
-    slopes = [central_difference(lambda value: along(value, i), here[i].item(), h) for i in range(len(here))]
+    slopes = [central_difference(lambda value: along(value, i), here[i].item(), h)
+              for i in range(len(here))]
     return torch.tensor(slopes, dtype=torch.float64, device=here.device).view_as(inputs[number])
 
 # %% ../nbs/01_tensors.ipynb #22a08283
@@ -263,9 +281,12 @@ def _differences(number, found, measured, tolerance):
     wrong = ~torch.isclose(found, measured, rtol=tolerance, atol=tolerance)
     if wrong.any():
         at = wrong.nonzero()[0].tolist()
-        said = f"autograd says {found[tuple(at)].item():.6g}, the central difference {measured[tuple(at)].item():.6g}"
-        raise CourseError(f"Input {number} at {at}: {said} ({int(wrong.sum())} of {wrong.numel()} elements differ). "
-                          "Check the backward formula there; at a kink, such as relu at 0, move the input.")
+        message = (f"autograd says {found[tuple(at)].item():.6g}, the central difference "
+                   f"{measured[tuple(at)].item():.6g}")
+        raise CourseError(f"Input {number} at {at}: {message} ({int(wrong.sum())} of "
+                          f"{wrong.numel()} elements differ). "
+                          "Check the backward formula there; at a kink, such as relu at 0, move "
+                          "the input.")
     return (found-measured).abs().flatten().tolist()
 
 # %% ../nbs/01_tensors.ipynb #9fcb3697
@@ -277,7 +298,8 @@ def gradient_check(
 ):
     "The largest difference of autograd and central differences, in float64; a `CourseError` where they disagree"
     if not inputs:
-        raise CourseError("There is nothing to check: pass the inputs after the function, gradient_check(f, x, w).")
+        raise CourseError("There is nothing to check: pass the inputs after the function, "
+                          "gradient_check(f, x, w).")
     leaves = [_leaf(x, number) for number, x in enumerate(inputs)]
     result = _run(function, leaves)
     if not torch.equal(result.detach(), _run(function, leaves).detach()):
@@ -285,9 +307,12 @@ def gradient_check(
                           "Fix the random numbers inside, or switch dropout off with eval().")
     if not result.requires_grad:
         raise CourseError("Autograd lost track of the inputs. "
-                          "Look for .detach(), .item(), .data, NumPy or torch.no_grad() inside the function.")
+                          "Look for .detach(), .item(), .data, NumPy or torch.no_grad() inside the "
+                          "function.")
     worst = 0.
-    for number, (x, found) in enumerate(zip(leaves, torch.autograd.grad(result, leaves, allow_unused=True))):
+    for number, (x, found) in enumerate(zip(leaves,
+                                            torch.autograd.grad(result, leaves,
+                                                allow_unused=True))):
         found = torch.zeros_like(x) if found is None else found
         measured = _measured_gradient(function, leaves, number, h)
         worst = max([worst, *_differences(number, found, measured, tolerance)])
@@ -304,7 +329,8 @@ def shapes(
                               "Pass tensors by name: shapes(prediction=p, target=t).")
     if not tensors: raise CourseError("Pass tensors by name: shapes(prediction=p, target=t).")
     listed = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
-    together = [common for _, common in _meeting([tuple(tensor.shape) for tensor in tensors.values()])]
+    together = [common for _,
+                common in _meeting([tuple(tensor.shape) for tensor in tensors.values()])]
     if None in together: return f"{listed}: these clash"
     if len(tensors) == 1: return listed
     larger = all(list(tensor.shape) != together for tensor in tensors.values())

@@ -6,17 +6,18 @@ Docs: https://genesis-course.github.io/genesis-course/vae.html.md"""
 
 # %% auto #0
 __all__ = ['dense_networks', 'to_images', 'to_probabilities', 'bernoulli_log_likelihood', 'binarise', 'kl_per_dimension',
-           'kl_divergence', 'reparameterise', 'VAE', 'check_images', 'check_codes', 'images_of', 'vae_loss', 'draw',
-           'negative_bound', 'importance_weighted_bound', 'log_normal', 'ConvVAE', 'active_units', 'interpolate']
+           'kl_divergence', 'reparameterise', 'VAE', 'check_images', 'check_codes', 'images_of', 'vae_loss',
+           'sample_prior', 'negative_bound', 'importance_weighted_bound', 'log_normal', 'ConvVAE', 'active_units',
+           'interpolate']
 
 # %% ../nbs/07_vae.ipynb #677ff9ee
 import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError, check_counts, check_number, check_whole
+from .support import CourseError, check_counts, check_number, check_int
 from .cnn import check_model, conv_size
-from .training import in_mode
+from .run import in_mode
 
 # %% ../nbs/07_vae.ipynb #0dc67f0c
 def dense_networks(
@@ -33,14 +34,15 @@ def dense_networks(
         return [layer for pair in pairs for layer in pair][:-1]
     pixels = channels*size*size
     encoder = nn.Sequential(nn.Flatten(), *layers([pixels, *widths, codes]))
-    decoder = nn.Sequential(*layers([latent_dim, *widths[::-1], pixels]), nn.Unflatten(1, (channels, size, size)))
+    decoder = nn.Sequential(*layers([latent_dim, *widths[::-1], pixels]),
+                            nn.Unflatten(1, (channels, size, size)))
     return encoder, decoder
 
 # %% ../nbs/07_vae.ipynb #e6f5efa0
 def _check_sizes(widths, **others):
     widths = list(widths) if isinstance(widths, (list, tuple)) else [widths]
     check_counts(**others)
-    for width in widths: check_whole("The width of a layer", width)
+    for width in widths: check_int("The width of a layer", width)
     return widths
 
 # %% ../nbs/07_vae.ipynb #ffc5ee90
@@ -66,11 +68,13 @@ def _named(x):
     return [], type(x).__name__
 
 def _check_range(values, low, high, rule, remedy):
-    if not isinstance(values, torch.Tensor) or not values.is_floating_point(): raise CourseError(f"{rule}; this is {_named(values)[1]}. {remedy}")
+    if not isinstance(values, torch.Tensor) or not values.is_floating_point():
+        raise CourseError(f"{rule}; this is {_named(values)[1]}. {remedy}")
     if not values.numel(): raise CourseError("There is not one image in this batch.")
     least, most = (end.item() for end in values.detach().aminmax())
     if math.isnan(least):
-        raise CourseError("There are NaN values in these images. Look at your batches before the network does.")
+        raise CourseError(
+            "There are NaN values in these images. Look at your batches before the network does.")
     if least < low-1e-4 or most > high+1e-4:
         raise CourseError(f"{rule}; these span {least:.3g} to {most:.3g}. {remedy}")
 
@@ -83,7 +87,8 @@ def bernoulli_log_likelihood(
     _check_range(x, 0, 1, "A Bernoulli likelihood takes pixels in [0, 1]",
                  "Images in [-1, 1] become such with to_probabilities(images).")
     if _named(logits)[0] != list(x.shape) or not logits.is_floating_point():
-        raise CourseError(f"Logits are floats of the pixels' shape {list(x.shape)}, but these are {_named(logits)[1]}.")
+        raise CourseError(f"Logits are floats of the pixels' shape {list(x.shape)}, but these are "
+                          f"{_named(logits)[1]}.")
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
 
 # %% ../nbs/07_vae.ipynb #763b9379
@@ -93,8 +98,8 @@ def binarise(
 ):
     "Each pixel -1 or 1, with its grey level as the probability of 1; for `Batches(transform=…)` (dynamic binarisation)"
     probabilities = to_probabilities(images)
-    dice = torch.rand(images.shape, generator=generator, device=images.device)
-    return torch.where(dice < probabilities, 1., -1.).to(images.dtype)
+    rng = torch.rand(images.shape, generator=generator, device=images.device)
+    return torch.where(rng < probabilities, 1., -1.).to(images.dtype)
 
 # %% ../nbs/07_vae.ipynb #f696441a
 def kl_per_dimension(
@@ -116,7 +121,8 @@ def kl_divergence(
 def _check_pair(mean, log_variance):
     (shape, one), (other_shape, other) = _named(mean), _named(log_variance)
     if len(shape) != 2 or shape != other_shape or not mean.is_floating_point():
-        raise CourseError(f"Mean and log-variance are two float tensors of one shape [B, latent_dim]; these are {one} and {other}.")
+        raise CourseError(f"Mean and log-variance are two float tensors of one shape [B, "
+                          f"latent_dim]; these are {one} and {other}.")
 
 # %% ../nbs/07_vae.ipynb #173b673c
 def reparameterise(
@@ -141,7 +147,8 @@ class VAE(nn.Module):
         super().__init__()
         check_counts(latent_dim=latent_dim)
         self.size, self.latent_dim, self.channels = size, latent_dim, channels
-        self.encoder, self.decoder = dense_networks(size, 2*latent_dim, latent_dim, hidden, channels)
+        self.encoder, self.decoder = dense_networks(size, 2*latent_dim, latent_dim, hidden,
+                                                    channels)
 
     def encode(self, x):
         "Mean and log-variance of q(z|x), each [B, latent_dim]"
@@ -167,11 +174,15 @@ def check_images(
     "`CourseError` unless x are float images [B, C, H, W] of this shape"
     double = next(network.parameters()).dtype == torch.float64
     given, what = _named(x)
-    if given[1:] == list(shape) and x.is_floating_point() and (x.dtype == torch.float64) == double: return
-    if given[1:] == list(shape): advice = "Use images.float()." if x.is_floating_point() else "Use to_floats(images)."
+    if given[1:] == list(shape) and x.is_floating_point() and (x.dtype == torch.float64) == double:
+        return
+    if given[1:] == list(shape):
+        advice = "Use images.float()." if x.is_floating_point() else "Use to_floats(images)."
     elif len(given) == 2: advice = "That looks like noise; pass images."
-    else: advice = "Build it for the size and the channels of your images, or load them with size=…."
-    raise CourseError(f"This {type(network).__name__} takes float images [B, {', '.join(map(str, shape))}], but this is {what}. {advice}")
+    else:
+        advice = "Build it for the size and the channels of your images, or load them with size=…."
+    raise CourseError(f"This {type(network).__name__} takes float images [B, "
+                      f"{', '.join(map(str, shape))}], but this is {what}. {advice}")
 
 # %% ../nbs/07_vae.ipynb #5ad0e1f2
 def check_codes(
@@ -182,10 +193,13 @@ def check_codes(
     "`CourseError` unless z are float codes [B, latent_dim]"
     double = next(network.parameters()).dtype == torch.float64
     given, what = _named(z)
-    if given[1:] == [latent_dim] and z.is_floating_point() and (z.dtype == torch.float64) == double: return
+    if given[1:] == [latent_dim] and z.is_floating_point() and (z.dtype == torch.float64) == double:
+        return
     images = " That looks like images." if len(given) == 4 else ""
-    raise CourseError(f"This {type(network).__name__} takes float codes [B, {latent_dim}], but this is {what}.{images} "
-                      f"Use one latent_dim everywhere; random codes are torch.randn(B, {latent_dim}).")
+    raise CourseError(f"This {type(network).__name__} takes float codes [B, {latent_dim}], but "
+                      f"this is {what}.{images} "
+                      f"Use one latent_dim everywhere; random codes are torch.randn(B, "
+                      f"{latent_dim}).")
 
 # %% ../nbs/07_vae.ipynb #7be10c44
 def images_of(
@@ -194,8 +208,10 @@ def images_of(
     "The images of a batch, [B, …]; `CourseError` when there are none"
     images = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
     if isinstance(images, torch.Tensor) and images.ndim and len(images): return images
-    if isinstance(images, torch.Tensor) and images.ndim: raise CourseError("There is not one image in this batch. Is the data set empty?")
-    raise CourseError(f"A batch is images, a tensor [B, …], or begins with them; this one begins with {type(images).__name__}. Batches(image_set) gives such batches.")
+    if isinstance(images, torch.Tensor) and images.ndim:
+        raise CourseError("There is not one image in this batch. Is the data set empty?")
+    raise CourseError(f"A batch is images, a tensor [B, …], or begins with them; this one begins "
+                      f"with {type(images).__name__}. Batches(image_set) gives such batches.")
 
 # %% ../nbs/07_vae.ipynb #f650a77c
 def vae_loss(
@@ -205,7 +221,8 @@ def vae_loss(
     free_bits=0.,  # nats that each latent number may tell without paying (Kingma et al. 2016)
 ):
     "The negative bound on log p(x) in nats, mean over the batch, with its two terms; for `Player`"
-    for name, value in dict(beta=beta, free_bits=free_bits).items(): check_number(name, value, open=False)
+    for name, value in dict(beta=beta, free_bits=free_bits).items():
+        check_number(name, value, open=False)
     check_model(module)
     images = images_of(batch)
     x = to_probabilities(images)
@@ -213,21 +230,23 @@ def vae_loss(
     reconstruction = -bernoulli_log_likelihood(logits, x).mean()
     kl = kl_per_dimension(mean, log_variance).mean(dim=0)                  # latent_dim
     paid = kl.clamp(min=free_bits) if free_bits else kl
-    return {"loss": reconstruction + beta*paid.sum(), "reconstruction": reconstruction.detach(), "kl": kl.sum().detach()}
+    return {"loss": reconstruction + beta*paid.sum(), "reconstruction": reconstruction.detach(),
+            "kl": kl.sum().detach()}
 
 # %% ../nbs/07_vae.ipynb #9e302368
 @torch.no_grad()
-def draw(
+def sample_prior(
     model,            # a `VAE`
     count,            # how many
     generator=None,   # of the random numbers
 ):
     "Images decoded from draws of the prior, [count, C, H, W] in [-1, 1]"
     check_model(model)
-    check_whole("count", count)
+    check_int("count", count)
     device = next(model.parameters()).device
     with in_mode([model], False):
-        return to_images(model.decode(torch.randn(count, model.latent_dim, generator=generator, device=device)))
+        return to_images(model.decode(torch.randn(count, model.latent_dim, generator=generator,
+                                                  device=device)))
 
 # %% ../nbs/07_vae.ipynb #e9289f16
 def negative_bound(
@@ -252,7 +271,8 @@ def importance_weighted_bound(
     check_model(model)
     _check_many(images, 1)
     with in_mode([model], False):
-        parts = [_log_weights(model, part, samples, generator) for part in images.split(max(1, batch_size//samples))]
+        parts = [_log_weights(model, part, samples, generator)
+                 for part in images.split(max(1, batch_size//samples))]
     return torch.cat([weights.logsumexp(dim=1) for weights in parts]) - math.log(samples)
 
 # %% ../nbs/07_vae.ipynb #b965fefe
@@ -267,7 +287,9 @@ def log_normal(
 
 def _check_many(images, least):
     shape, what = _named(images)
-    if not shape or shape[0] < least: raise CourseError(f"At least {least} image{'s'*(least > 1)} [N, C, H, W] {'are' if least > 1 else 'is'} needed here; this is {what}.")
+    if not shape or shape[0] < least:
+        raise CourseError(f"At least {least} image{'s'*(least > 1)} [N, C, H, W] "
+                          f"{'are' if least > 1 else 'is'} needed here; this is {what}.")
 
 def _log_weights(model, images, samples, generator):
     "log p(x, z)/q(z|x) of draws from q, [B, K]"
@@ -288,17 +310,21 @@ class ConvVAE(VAE):
     ):
         nn.Module.__init__(self)
         check_counts(size=size, latent_dim=latent_dim, width=width, channels=channels)
-        if size < 4: raise CourseError(f"Pictures of {size} pixels cannot be halved twice; ConvVAE needs 4 a side.")
+        if size < 4: raise CourseError(
+            f"Pictures of {size} pixels cannot be halved twice; ConvVAE needs 4 a side.")
         self.size, self.latent_dim, self.channels = size, latent_dim, channels
-        outer, inner = (dict(kernel_size=3+(side+1) % 2, stride=2, padding=1) for side in (size, (size+1)//2))
+        outer, inner = (dict(kernel_size=3+(side+1) % 2, stride=2, padding=1)
+                        for side in (size, (size+1)//2))
         quarter = conv_size(conv_size(size, outer["kernel_size"], 2, 1), inner["kernel_size"], 2, 1)
         maps = (2*width, quarter, quarter)
         self.encoder = nn.Sequential(
-            nn.Conv2d(channels, width, **outer), nn.GELU(), nn.Conv2d(width, 2*width, **inner), nn.GELU(),
+            nn.Conv2d(channels, width, **outer), nn.GELU(), nn.Conv2d(width, 2*width, **inner),
+            nn.GELU(),
             nn.Flatten(), nn.Linear(math.prod(maps), 2*latent_dim))
         self.decoder = nn.Sequential(
             nn.Linear(latent_dim, math.prod(maps)), nn.Unflatten(1, maps), nn.GELU(),
-            nn.ConvTranspose2d(2*width, width, **inner), nn.GELU(), nn.ConvTranspose2d(width, channels, **outer))
+            nn.ConvTranspose2d(2*width, width, **inner), nn.GELU(),
+            nn.ConvTranspose2d(width, channels, **outer))
 
 # %% ../nbs/07_vae.ipynb #4d7ddfd2
 @torch.no_grad()
@@ -310,7 +336,8 @@ def active_units(
     "Which latent numbers depend on the image, [latent_dim] bool (Burda et al. 2016)"
     check_model(model)
     _check_many(images, 2)
-    with in_mode([model], False): means = torch.cat([model.encode(part)[0] for part in images.split(500)])
+    with in_mode([model], False):
+        means = torch.cat([model.encode(part)[0] for part in images.split(500)])
     return means.var(dim=0) > threshold
 
 # %% ../nbs/07_vae.ipynb #db4d1332
@@ -321,7 +348,8 @@ def interpolate(
 ):
     "Codes on the straight line from a to b, both included, [steps, …]"
     (shape, one), (other_shape, other) = _named(a), _named(b)
-    if not shape or shape != other_shape: raise CourseError(f"Both codes need one shape, but they are {one} and {other}.")
-    check_whole("steps (both ends count)", steps, least=2)
+    if not shape or shape != other_shape:
+        raise CourseError(f"Both codes need one shape, but they are {one} and {other}.")
+    check_int("steps (both ends count)", steps, least=2)
     share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).view(-1, *[1]*a.ndim)
     return (1-share)*a + share*b

@@ -4,7 +4,7 @@ import torch
 from genesis_course.support import CourseError
 
 
-def said(function, *fragments):
+def message_of(function, *fragments):
     "What a function says of bad input: one sentence or two that hold these fragments"
     with pytest.raises(CourseError) as caught: function()
     message = str(caught.value)

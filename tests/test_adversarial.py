@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
-from helpers import normal, said
+from helpers import normal, message_of
 from genesis_course.adversarial import accuracy_under, adversarial_loss, fgsm, perturb, pgd
 from genesis_course.data import Batches, load_images
 from genesis_course.evaluation import read_digits
@@ -107,7 +107,7 @@ def test_a_step_of_pgd_without_dice_is_fgsm():
 @pytest.mark.parametrize("norm", [2, math.inf])
 def test_the_start_is_somewhere_within_eps_and_its_dice_are_its_own(norm):
     x = torch.zeros(2000, 1, 2, 2)
-    def start(dice): return perturb(x, lambda v: 0*v.sum(), 0.5, random_start=True, norm=norm, generator=dice)
+    def start(rng): return perturb(x, lambda v: 0*v.sum(), 0.5, random_start=True, norm=norm, generator=rng)
     state = torch.get_rng_state()
     first, again, other = (start(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(state, torch.get_rng_state()) and torch.equal(first, again) and not torch.equal(first, other)
@@ -143,7 +143,7 @@ def test_an_attack_leaves_no_trace(attack):
 def test_modes_come_back_also_when_the_attack_fails():
     model = delicate()
     modes = [part.training for part in model.modules()]
-    said(lambda: pgd(model, pictures(), labels()+7, 0.1))
+    message_of(lambda: pgd(model, pictures(), labels()+7, 0.1))
     assert modes == [part.training for part in model.modules()]
 
 def test_images_of_a_graph_are_cut_off_from_it():
@@ -183,48 +183,48 @@ def test_training_under_attack_protects(seed):
 # Bad input
 
 @pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf, "0.1", None, True])
-def test_bad_eps(eps): said(lambda: fgsm(linear(), pictures(), labels(), eps), "eps", "0 or more")
+def test_bad_eps(eps): message_of(lambda: fgsm(linear(), pictures(), labels(), eps), "eps", "0 or more")
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5, "3", None])
-def test_bad_steps(steps): said(lambda: pgd(linear(), pictures(), labels(), 0.1, steps=steps), "steps", "from 1 on")
+def test_bad_steps(steps): message_of(lambda: pgd(linear(), pictures(), labels(), 0.1, steps=steps), "steps", "from 1 on")
 
 @pytest.mark.parametrize("size", [0, -0.1, math.nan, "x"])
-def test_bad_step_size(size): said(lambda: pgd(linear(), pictures(), labels(), 0.1, step_size=size), "step_size")
+def test_bad_step_size(size): message_of(lambda: pgd(linear(), pictures(), labels(), 0.1, step_size=size), "step_size")
 
 @pytest.mark.parametrize("norm", [1, 0, "inf", None, -math.inf])
-def test_bad_norm(norm): said(lambda: perturb(pictures(), lambda v: v.sum(), 0.1, norm=norm), "norm is math.inf or 2")
+def test_bad_norm(norm): message_of(lambda: perturb(pictures(), lambda v: v.sum(), 0.1, norm=norm), "norm is math.inf or 2")
 
 @pytest.mark.parametrize("images", [255*pictures(), pictures()+1.5, pictures()-0.01], ids=["bytes as floats", "shifted", "a little too dark"])
-def test_images_outside_their_range(images): said(lambda: fgsm(linear(), images, labels(), 0.1), "span", "[-1, 1]")
+def test_images_outside_their_range(images): message_of(lambda: fgsm(linear(), images, labels(), 0.1), "span", "[-1, 1]")
 
 def test_images_in_another_range_when_told_so():
     x = (pictures()+1)/2
     assert fgsm(linear(), x, labels(), 0.1, low=0., high=1.).min() >= 0
 
 def test_images_that_are_none():
-    said(lambda: fgsm(linear(), pictures()*math.nan, labels(), 0.1), "NaN")
-    said(lambda: fgsm(linear(), (255*pictures()).to(torch.uint8), labels(), 0.1), "torch.uint8", "to_floats")
-    for images in (None, "x", torch.zeros(3), pictures()[:0]): said(lambda: fgsm(linear(), images, labels(), 0.1), "batch of float images")
+    message_of(lambda: fgsm(linear(), pictures()*math.nan, labels(), 0.1), "NaN")
+    message_of(lambda: fgsm(linear(), (255*pictures()).to(torch.uint8), labels(), 0.1), "torch.uint8", "to_floats")
+    for images in (None, "x", torch.zeros(3), pictures()[:0]): message_of(lambda: fgsm(linear(), images, labels(), 0.1), "batch of float images")
 
 @pytest.mark.parametrize("wrong", [labels()[:5], labels().float(), labels()[:, None], labels().int(), None, [0, 1, 2, 0, 1, 2]], ids=["too few", "floats", "a column", "int32", "None", "a list"])
-def test_labels_of_the_wrong_kind(wrong): said(lambda: fgsm(linear(), pictures(), wrong, 0.1), "Labels are whole numbers")
+def test_labels_of_the_wrong_kind(wrong): message_of(lambda: fgsm(linear(), pictures(), wrong, 0.1), "Labels are whole numbers")
 
 @pytest.mark.parametrize("wrong", [labels()-1, labels()+1])
 def test_labels_that_name_no_class(wrong):
-    said(lambda: fgsm(linear(), pictures(), wrong, 0.1), "3 classes", "0 to 2")
-    said(lambda: pgd(linear(), pictures(), labels(), 0.1, target=wrong), "3 classes", "0 to 2")
+    message_of(lambda: fgsm(linear(), pictures(), wrong, 0.1), "3 classes", "0 to 2")
+    message_of(lambda: pgd(linear(), pictures(), labels(), 0.1, target=wrong), "3 classes", "0 to 2")
 
 def test_models_that_are_no_classifiers():
-    said(lambda: fgsm(lambda x: x, pictures(), labels(), 0.1), "A network is attacked here", "perturb")
-    said(lambda: fgsm(nn.Identity(), pictures(), labels(), 0.1), "logits [B, classes]")
+    message_of(lambda: fgsm(lambda x: x, pictures(), labels(), 0.1), "A network is attacked here", "perturb")
+    message_of(lambda: fgsm(nn.Identity(), pictures(), labels(), 0.1), "logits [B, classes]")
 
 def test_objectives_that_cannot_be_climbed():
     x = pictures()
-    said(lambda: perturb(x, linear(), 0.1), "one number", "logits")
-    said(lambda: perturb(x, lambda v: None, 0.1), "NoneType")
-    said(lambda: perturb(x, lambda v: v.sum().item(), 0.1), "float")
-    said(lambda: perturb(x, lambda v: v.detach().sum(), 0.1), "argmax")
-    said(lambda: perturb(x.float(), lambda v: read_digits(v).sum(), 0.1), "argmax")
-    said(lambda: perturb(x, lambda v: (v-v).sqrt().sum(), 0.1), "gradient", "NaN")
+    message_of(lambda: perturb(x, linear(), 0.1), "one number", "logits")
+    message_of(lambda: perturb(x, lambda v: None, 0.1), "NoneType")
+    message_of(lambda: perturb(x, lambda v: v.sum().item(), 0.1), "float")
+    message_of(lambda: perturb(x, lambda v: v.detach().sum(), 0.1), "argmax")
+    message_of(lambda: perturb(x.float(), lambda v: read_digits(v).sum(), 0.1), "argmax")
+    message_of(lambda: perturb(x, lambda v: (v-v).sqrt().sum(), 0.1), "gradient", "NaN")
 
-def test_a_batch_that_is_no_pair(): said(lambda: accuracy_under(None, linear(), [torch.zeros(3, 16)]), "pairs")
+def test_a_batch_that_is_no_pair(): message_of(lambda: accuracy_under(None, linear(), [torch.zeros(3, 16)]), "pairs")

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from helpers import said
-from genesis_course.attention import Block, MultiHeadAttention, Muon, Neighbours, Transformer, attention, attention_maps, causal_mask, orthogonal, rotate
+from helpers import message_of
+from genesis_course.attention import Block, MultiHeadAttention, Muon, CausalDepthwiseConv, Transformer, attention, attention_maps, causal_mask, orthogonal, rotate
 from genesis_course.data import Text
-from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss, write
+from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss, complete
 from genesis_course.training import Player, Trainer
 
 VOCAB = 11
@@ -173,10 +173,10 @@ def test_cache_never_grows_beyond_the_context():
     assert all(cache[0].shape[2] == cache[1].shape[2] == 4 and cache[2] == 17 for cache in caches) and past.shape[1] == 3
 
 
-@pytest.mark.parametrize("reach", [0, 3])
-def test_one_layer_sees_the_context_and_no_further(reach):
-    model, ids = awake(layers=1, context=5, reach=reach), tokens(length=12)
-    for place, seen in ((6-reach, False), (7-reach, True)):
+@pytest.mark.parametrize("kernel_size", [0, 3])
+def test_one_layer_sees_the_context_and_no_further(kernel_size):
+    model, ids = awake(layers=1, context=5, kernel_size=kernel_size), tokens(length=12)
+    for place, seen in ((6-kernel_size, False), (7-kernel_size, True)):
         changed = ids.clone()
         changed[:, place] = (ids[:, place]+1) % VOCAB
         assert close(model(changed)[0][:, -1], model(ids)[0][:, -1]) is not seen
@@ -194,10 +194,10 @@ def test_rows_of_a_batch_do_not_know_of_each_other():
     assert close(model(ids)[0][2:3], model(ids[2:3])[0])
 
 
-def test_neighbours_equal_a_depthwise_convolution():
-    layer, x = Neighbours(4).double(), torch.randn(2, 9, 4, dtype=torch.float64)
-    nn.init.normal_(layer.shares)
-    kernel = torch.cat([layer.shares.flip(0), torch.ones(1, 4)]).T[:, None]
+def test_the_causal_convolution_equals_a_depthwise_convolution():
+    layer, x = CausalDepthwiseConv(4).double(), torch.randn(2, 9, 4, dtype=torch.float64)
+    nn.init.normal_(layer.weight)
+    kernel = torch.cat([layer.weight.flip(0), torch.ones(1, 4)]).T[:, None]
     assert close(layer(x)[0], F.conv1d(F.pad(x.transpose(1, 2), (3, 0)), kernel, groups=4).transpose(1, 2))
 
 
@@ -205,10 +205,10 @@ def test_neighbours_equal_a_depthwise_convolution():
 def test_generate_with_a_cache_equals_reading_everything_anew(length):
     model, ids = awake(), tokens(batch=3, length=4)
     written = generate(model, ids, length, temperature=0.8, generator=torch.Generator().manual_seed(3))
-    dice, anew = torch.Generator().manual_seed(3), ids
+    rng, anew = torch.Generator().manual_seed(3), ids
     for _ in range(length):
         with torch.no_grad(): probabilities = (model(anew)[0][:, -1].float()/0.8).softmax(-1)
-        anew = torch.cat([anew, torch.multinomial(probabilities, 1, generator=dice)], dim=1)
+        anew = torch.cat([anew, torch.multinomial(probabilities, 1, generator=rng)], dim=1)
     assert torch.equal(written, anew)
 
 
@@ -237,7 +237,7 @@ def test_every_parameter_learns():
 def test_at_the_start_nothing_is_looked_at():
     "Blocks that write zeros at first: an untrained model knows its neighbours only"
     model, ids = Transformer(VOCAB, context=8, width=16, heads=2, layers=3), tokens()
-    assert close(model(ids)[0], model.head(model.norm(model.neighbours(model.embedding(ids))[0])), 1e-6)
+    assert close(model(ids)[0], model.head(model.norm(model.causal_conv(model.embedding(ids))[0])), 1e-6)
 
 
 def test_learns_to_repeat_a_pattern():
@@ -260,7 +260,7 @@ def test_text_loss_with_the_state_carried_equals_one_long_reading():
     model = Transformer(len(text.vocabulary), context=8, width=16, heads=2, layers=2).double()
     for parameter in model.parameters(): nn.init.normal_(parameter, std=0.3)
     whole = F.cross_entropy(model(text.ids[None, :-1])[0].float().flatten(0, 1), text.ids[1:]).item()
-    assert math.isclose(text_loss(model, text, context=8, carry=True, rows=1), whole, rel_tol=1e-5)
+    assert math.isclose(text_loss(model, text, context=8, stateful=True, rows=1), whole, rel_tol=1e-5)
 
 
 def test_maps_are_the_weights_of_every_head():
@@ -315,96 +315,96 @@ def test_muon_moves_vectors_by_sign_and_kernels_as_matrices():
 
 def test_shapes_that_do_not_fit():
     q = torch.randn(2, 5, 4)
-    said(lambda: attention(q, torch.randn(2, 5, 3), q), "same size", "[2, 5, 3]")
-    said(lambda: attention(q, q, torch.randn(2, 6, 4)), "needs a value", "5 keys and 6 values")
-    said(lambda: attention(q, torch.randn(1, 5, 4), q), "same sizes in front")
-    said(lambda: attention(q[0, 0], q[0, 0], q[0, 0]), "[..., length, size]")
-    said(lambda: attention(q, q[:, :3], q[:, :3], causal=True), "last of all positions", "5 of 3")
-    said(lambda: attention(q[..., :0], q[..., :0], q), "1 or more")
-    said(lambda: attention(q, q[:, :0], q[:, :0]), "one at least must")
+    message_of(lambda: attention(q, torch.randn(2, 5, 3), q), "same size", "[2, 5, 3]")
+    message_of(lambda: attention(q, q, torch.randn(2, 6, 4)), "needs a value", "5 keys and 6 values")
+    message_of(lambda: attention(q, torch.randn(1, 5, 4), q), "same sizes in front")
+    message_of(lambda: attention(q[0, 0], q[0, 0], q[0, 0]), "[..., length, size]")
+    message_of(lambda: attention(q, q[:, :3], q[:, :3], causal=True), "last of all positions", "5 of 3")
+    message_of(lambda: attention(q[..., :0], q[..., :0], q), "1 or more")
+    message_of(lambda: attention(q, q[:, :0], q[:, :0]), "one at least must")
 
 
 @pytest.mark.parametrize("k, fragment", [([[1., 2.]], "list"), (torch.ones(2, 5, 4, dtype=torch.int64), "int64"), (torch.ones(2, 5, 4, dtype=torch.float64), "same dtype"), (None, "NoneType")])
 def test_keys_that_are_no_floats(k, fragment):
-    said(lambda: attention(torch.randn(2, 5, 4), k, torch.randn(2, 5, 4)), fragment)
+    message_of(lambda: attention(torch.randn(2, 5, 4), k, torch.randn(2, 5, 4)), fragment)
 
 
 def test_masks_that_do_not_fit():
     q = torch.randn(2, 5, 4)
-    said(lambda: attention(q, q, q, mask=torch.ones(5, 6, dtype=torch.bool)), "[2, 5, 5]", "[5, 6]")
-    said(lambda: attention(q, q, q, mask=torch.ones(3, 2, 5, 5, dtype=torch.bool)), "should fit")
-    said(lambda: attention(q, q, q, mask=torch.ones(5, 5)), "bool", "float32")
-    said(lambda: attention(q, q, q, mask="causal"), "bool", "str")
-    said(lambda: attention(q, q, q, mask=causal_mask(5).tril(-1)), "nothing to look at")
-    said(lambda: attention(q, q, q, causal=True, mask=torch.ones(5, 5, dtype=torch.bool).triu(1)), "nothing to look at")
+    message_of(lambda: attention(q, q, q, mask=torch.ones(5, 6, dtype=torch.bool)), "[2, 5, 5]", "[5, 6]")
+    message_of(lambda: attention(q, q, q, mask=torch.ones(3, 2, 5, 5, dtype=torch.bool)), "should fit")
+    message_of(lambda: attention(q, q, q, mask=torch.ones(5, 5)), "bool", "float32")
+    message_of(lambda: attention(q, q, q, mask="causal"), "bool", "str")
+    message_of(lambda: attention(q, q, q, mask=causal_mask(5).tril(-1)), "nothing to look at")
+    message_of(lambda: attention(q, q, q, causal=True, mask=torch.ones(5, 5, dtype=torch.bool).triu(1)), "nothing to look at")
 
 
 def test_sizes_that_do_not_fit():
-    said(lambda: Transformer(VOCAB, width=30, heads=4), "30 numbers", "4 heads")
-    said(lambda: Transformer(VOCAB, width=12, heads=4), "even size", "12/4 = 3")
-    said(lambda: Transformer(0), "vocab_size")
-    said(lambda: Transformer(VOCAB, layers=0), "layers")
-    said(lambda: Transformer(VOCAB, context=0), "context")
-    said(lambda: Transformer(VOCAB, context=2.5), "context")
-    said(lambda: Transformer(VOCAB, heads=0), "heads")
-    said(lambda: causal_mask(5, 3), "5", "3")
+    message_of(lambda: Transformer(VOCAB, width=30, heads=4), "30 numbers", "4 heads")
+    message_of(lambda: Transformer(VOCAB, width=12, heads=4), "even size", "12/4 = 3")
+    message_of(lambda: Transformer(0), "vocab_size")
+    message_of(lambda: Transformer(VOCAB, layers=0), "layers")
+    message_of(lambda: Transformer(VOCAB, context=0), "context")
+    message_of(lambda: Transformer(VOCAB, context=2.5), "context")
+    message_of(lambda: Transformer(VOCAB, heads=0), "heads")
+    message_of(lambda: causal_mask(5, 3), "5", "3")
     for settings in ({"queries": -1}, {"queries": 2.5}, {"queries": "a"}, {"queries": True}, {"queries": 1, "keys": "b"}, {"queries": 3, "window": 0}, {"queries": 3, "window": -1}, {"queries": 3, "window": 2.5}, {"queries": 3, "window": True}):
-        said(lambda: causal_mask(**settings), "whole number")
+        message_of(lambda: causal_mask(**settings), "whole number")
     assert causal_mask(0, 4).shape == (0, 4)
-    for window in (0, False, 1.5): said(lambda: MultiHeadAttention(8, 2, window), "window")
-    for reach in (-1, 1.5, None, True, "a"): said(lambda: Neighbours(8, reach), "reach")
-    for dropout in (1.5, 1, -0.1, math.nan, "a", True): said(lambda: Block(8, 2, dropout=dropout), "dropout")
-    for expand in (1.5, 0, None): said(lambda: Block(8, 2, expand=expand), "expand")
+    for window in (0, False, 1.5): message_of(lambda: MultiHeadAttention(8, 2, window), "window")
+    for kernel_size in (-1, 1.5, None, True, "a"): message_of(lambda: CausalDepthwiseConv(8, kernel_size), "kernel_size")
+    for dropout in (1.5, 1, -0.1, math.nan, "a", True): message_of(lambda: Block(8, 2, dropout=dropout), "dropout")
+    for expand in (1.5, 0, None): message_of(lambda: Block(8, 2, expand=expand), "expand")
 
 
 @pytest.mark.parametrize("x, fragment", [(torch.zeros(3, 5), "even"), (torch.ones(3, 4, dtype=torch.int64), "int64"), ([1., 2.], "list"), (torch.zeros(4), "[4]")])
-def test_vectors_that_cannot_be_turned(x, fragment): said(lambda: rotate(x), fragment)
+def test_vectors_that_cannot_be_turned(x, fragment): message_of(lambda: rotate(x), fragment)
 
 
 def test_bases_that_are_none():
-    for base in (0, -1., math.nan, math.inf, "a"): said(lambda: rotate(torch.ones(2, 4), base=base), "base")
+    for base in (0, -1., math.nan, math.inf, "a"): message_of(lambda: rotate(torch.ones(2, 4), base=base), "base")
 
 
 @pytest.mark.parametrize("x", [torch.zeros(5, 8), torch.zeros(2, 5, 6), torch.zeros(2, 5, 1), torch.zeros(2, 5, 8, dtype=torch.float64), torch.zeros(2, 5, 8, dtype=torch.int64), [[1.]], torch.zeros(1, 2, 5, 8)])
 def test_tokens_that_do_not_fit_a_layer(x):
-    for layer in (MultiHeadAttention(8, 2), Block(8, 2).attention, Neighbours(8), Neighbours(8, reach=0)): said(lambda: layer(x), "[B, T, 8]")
+    for layer in (MultiHeadAttention(8, 2), Block(8, 2).attention, CausalDepthwiseConv(8), CausalDepthwiseConv(8, kernel_size=0)): message_of(lambda: layer(x), "[B, T, 8]")
 
 
 @pytest.mark.parametrize("matrix", [torch.ones(3), torch.ones(2, 3, 4), torch.ones(2, 3, dtype=torch.int64), [[1.]]])
-def test_what_is_no_matrix(matrix): said(lambda: orthogonal(matrix), "[rows, columns]")
+def test_what_is_no_matrix(matrix): message_of(lambda: orthogonal(matrix), "[rows, columns]")
 
 
 def test_settings_of_muon():
     weights = [nn.Parameter(torch.ones(2, 2))]
-    for lr in (-1, 0, "a", math.nan): said(lambda: Muon(weights, lr=lr), "learning rate")
-    for momentum in (2, -0.1, "a"): said(lambda: Muon(weights, momentum=momentum), "momentum")
+    for lr in (-1, 0, "a", math.nan): message_of(lambda: Muon(weights, lr=lr), "learning rate")
+    for momentum in (2, -0.1, "a"): message_of(lambda: Muon(weights, momentum=momentum), "momentum")
 
 
 @pytest.mark.parametrize("ids, fragment", [(torch.tensor([[0, VOCAB]]), "Was the text encoded"), (torch.tensor([[-1, 0]]), "Was the text encoded"), (torch.rand(1, 3), "int64"),
                                            (torch.tensor([1, 2]), "[B, T]"), (torch.zeros(1, 0, dtype=torch.int64), "at least one"), ([[1, 2]], "list"), ("text", "str")])
 def test_token_numbers_that_are_none(ids, fragment):
-    said(lambda: awake()(ids), fragment)
+    message_of(lambda: awake()(ids), fragment)
 
 
 def test_a_state_from_elsewhere():
     model, ids = awake(), tokens(batch=2)
-    said(lambda: model(ids, awake(layers=3)(ids)[1]), "state")
-    said(lambda: model(ids, awake(heads=4)(ids)[1]), "state")
-    said(lambda: model(ids, model(tokens(batch=3))[1]), "state", "3")
-    said(lambda: model(ids, RecurrentLM(VOCAB, width=16)(ids)[1]), "state")
-    said(lambda: model(ids, awake(reach=2)(ids)[1]), "does not belong")
-    said(lambda: model(ids, awake(width=32, heads=2)(ids)[1]), "does not belong")
-    said(lambda: model(ids, awake(context=20)(tokens(length=15))[1]), "does not belong")
+    message_of(lambda: model(ids, awake(layers=3)(ids)[1]), "state")
+    message_of(lambda: model(ids, awake(heads=4)(ids)[1]), "state")
+    message_of(lambda: model(ids, model(tokens(batch=3))[1]), "state", "3")
+    message_of(lambda: model(ids, RecurrentLM(VOCAB, width=16)(ids)[1]), "state")
+    message_of(lambda: model(ids, awake(kernel_size=2)(ids)[1]), "does not belong")
+    message_of(lambda: model(ids, awake(width=32, heads=2)(ids)[1]), "does not belong")
+    message_of(lambda: model(ids, awake(context=20)(tokens(length=15))[1]), "does not belong")
     past, caches = model(ids)[1]
     for state in ((past[:1], caches), (past, [(keys[:, :, 1:], values, read) for keys, values, read in caches]), (past, [(keys[:1], values[:1], read) for keys, values, read in caches]),
                   (past, caches[0]), (past,), (None, caches), "state", 3, (past, [None]*2)):
-        said(lambda: model(ids, state), "does not belong")
+        message_of(lambda: model(ids, state), "does not belong")
 
 
 def test_maps_of_a_model_without_attention():
-    said(lambda: attention_maps(RecurrentLM(VOCAB), tokens()), "RecurrentLM")
-    said(lambda: attention_maps(awake(), tokens().float()), "int64")
-    for model in ("tf", None): said(lambda: attention_maps(model, tokens()), type(model).__name__)
+    message_of(lambda: attention_maps(RecurrentLM(VOCAB), tokens()), "RecurrentLM")
+    message_of(lambda: attention_maps(awake(), tokens().float()), "int64")
+    for model in ("tf", None): message_of(lambda: attention_maps(model, tokens()), type(model).__name__)
 
 
 def test_maps_that_cannot_be_stacked():
@@ -415,18 +415,18 @@ def test_maps_that_cannot_be_stacked():
         def forward(self, ids): return [layer(F.one_hot(ids, 8).float())[0] for layer in self.layers[:self.run]]
     ids = torch.randint(8, (2, 5))
     assert attention_maps(Pair((2, 2), 2), ids).shape == (2, 2, 2, 5, 5)
-    for model in (Pair((1, 2), 2), Pair((2, 2), 1), Pair((2, 2), 0)): said(lambda: attention_maps(model, ids), "2 layers")
+    for model in (Pair((1, 2), 2), Pair((2, 2), 1), Pair((2, 2), 0)): message_of(lambda: attention_maps(model, ids), "2 layers")
 
 
 def test_bad_input_to_generate_and_write():
     text, model, ids = Text("abcdefghijk"), awake(), tokens()
-    said(lambda: generate(model, ids, 3, temperature=0), "temperature")
-    said(lambda: generate(model, ids, 3, temperature=-1.), "temperature")
-    said(lambda: generate(model, ids, 3, top_k=VOCAB+1), "top_k")
-    said(lambda: generate(model, ids[:, :0], 3), "at least one")
-    said(lambda: write(model, text, ""), "prompt")
-    said(lambda: write(model, text, "abcX"), "'X'")
-    assert len(write(model, text, "abc", length=30)) == 33, "a text longer than the context is written on, and the window slides"
+    message_of(lambda: generate(model, ids, 3, temperature=0), "temperature")
+    message_of(lambda: generate(model, ids, 3, temperature=-1.), "temperature")
+    message_of(lambda: generate(model, ids, 3, top_k=VOCAB+1), "top_k")
+    message_of(lambda: generate(model, ids[:, :0], 3), "at least one")
+    message_of(lambda: complete(model, text, ""), "prompt")
+    message_of(lambda: complete(model, text, "abcX"), "'X'")
+    assert len(complete(model, text, "abc", length=30)) == 33, "a text longer than the context is written on, and the window slides"
 
 
 def test_a_block_stands_alone():

@@ -6,11 +6,13 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
-from helpers import normal, said
+from helpers import normal, message_of
 from genesis_course.cnn import (Augment, BatchNorm, ResidualBlock, ResNet, conv2d, conv_block, conv_size, erase, feature_maps, grad_cam, mixup,
                                 receptive_field, transposed_size, warp)
 from genesis_course.data import Batches, digits_set
-from genesis_course.training import accuracy, fit, one_cycle
+from genesis_course.resample import resample
+from genesis_course.optim import one_cycle
+from genesis_course.training import accuracy, fit
 
 
 # Convolution
@@ -85,7 +87,7 @@ def test_batch_norm_in_evaluation_ignores_the_company():
     layer.train()
     assert not torch.allclose(layer(x)[:1], layer(x[:1]))
 
-def test_batch_norm_of_one_number_is_a_sentence(): said(lambda: BatchNorm(2)(torch.zeros(1, 2, 1, 1)), "more than one number", "eval()")
+def test_batch_norm_of_one_number_is_a_sentence(): message_of(lambda: BatchNorm(2)(torch.zeros(1, 2, 1, 1)), "more than one number", "eval()")
 
 
 # Networks
@@ -213,6 +215,34 @@ def test_erase_hides_a_rectangle_of_the_right_size_in_the_right_share(probabilit
         rows, columns = hole.any(1).sum(), hole.any(0).sum()
         assert hole.sum() == rows*columns and 0.01 < share < 0.23
 
+@given(height=st.integers(1, 6), width=st.integers(1, 6), seed=st.integers(0, 999))
+@settings(max_examples=30, deadline=None)
+def test_resampling_is_grid_sample_with_its_first_slope(height, width, seed):
+    torch.manual_seed(seed)
+    ours, theirs, weight = *(torch.randn(2, 3, 4, 5).repeat(2, 1, 1, 1, 1).requires_grad_().unbind()), torch.randn(2, 3, height, width)
+    grid = 2.6*torch.rand(2, height, width, 2)-1.3                    # some of it outside
+    ends = resample(ours, grid), F.grid_sample(theirs, grid, align_corners=False)
+    slopes = [torch.autograd.grad((end*weight).sum(), images)[0] for end, images in zip(ends, (ours, theirs))]
+    torch.testing.assert_close(*ends)
+    torch.testing.assert_close(*slopes)
+
+def test_warped_images_can_be_differentiated_twice():
+    "What a gradient penalty or an attack asks for, which `grid_sample` refuses in some versions of PyTorch"
+    torch.manual_seed(0)
+    x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    def bent(images): return warp(images, rotation=20., x=0.1, scale=1.2).pow(3)
+    assert torch.autograd.gradcheck(bent, x) and torch.autograd.gradgradcheck(bent, x)
+
+def test_half_precision_blurs_no_place():
+    "The places stay exact; only what is read is rounded"
+    x = pictures().bfloat16()
+    grid = F.affine_grid(torch.eye(2, 3).expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    torch.testing.assert_close(resample(x, grid), x, rtol=1e-2, atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        x = x.requires_grad_()
+        resample(x, grid).sum().backward()
+    assert x.grad.dtype == torch.bfloat16 and x.grad.isfinite().all()
+
 def test_augment_can_be_differentiated():
     x = pictures().requires_grad_()
     Augment(rotate=10, shift=0.1, scale=0.1)(x).sum().backward()
@@ -276,72 +306,72 @@ def test_grad_cam_leaves_no_trace():
 # Bad input
 
 @pytest.mark.parametrize("arguments, fragment", [((4, 5), "does not fit"), ((0, 1), "size"), ((8, 0), "kernel"), ((8, 3, 0), "stride"), ((8, 3, 1, -1), "padding"), ((8.0, 3), "size"), ((8, True), "kernel"), (("8", 3), "size")])
-def test_impossible_sizes_are_sentences(arguments, fragment): said(lambda: conv_size(*arguments), fragment)
+def test_impossible_sizes_are_sentences(arguments, fragment): message_of(lambda: conv_size(*arguments), fragment)
 
 def test_other_impossible_windows_are_sentences():
-    said(lambda: transposed_size(1, 2, 1, 1), "leaves nothing")
-    said(lambda: receptive_field([(0, 1)]), "kernel")
-    said(lambda: conv2d(torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 4, 4)), "does not fit")
-    said(lambda: conv2d(torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 2, 2)), "2 channel(s)")
-    said(lambda: conv2d(torch.zeros(3, 3), torch.zeros(1, 1, 2, 2)), "[B, C, H, W]")
+    message_of(lambda: transposed_size(1, 2, 1, 1), "leaves nothing")
+    message_of(lambda: receptive_field([(0, 1)]), "kernel")
+    message_of(lambda: conv2d(torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 4, 4)), "does not fit")
+    message_of(lambda: conv2d(torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 2, 2)), "2 channel(s)")
+    message_of(lambda: conv2d(torch.zeros(3, 3), torch.zeros(1, 1, 2, 2)), "[B, C, H, W]")
 
 @pytest.mark.parametrize("x, fragments", [
     (torch.zeros(2, 1, 3, 8), ("3x8", "4 a side")), (torch.zeros(2, 3, 8, 8), ("in_channels=3", "mean(dim=1")), (torch.zeros(1, 8, 8), ("image[None]",)),
     (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), ("uint8", "to_floats")), (torch.zeros(2, 64), ("[2, 64]",)), ([[1]], ("list",)), (torch.zeros(2, 2, 8, 8), ("in_channels=2",))])
-def test_images_that_do_not_fit_a_network_are_sentences(x, fragments): said(lambda: ResNet()(x), *fragments)
+def test_images_that_do_not_fit_a_network_are_sentences(x, fragments): message_of(lambda: ResNet()(x), *fragments)
 
-def test_grey_images_for_a_colour_network_are_a_sentence(): said(lambda: ResNet(3)(torch.zeros(2, 1, 8, 8)), "in_channels=1", "expand(-1, 3, -1, -1)")
+def test_grey_images_for_a_colour_network_are_a_sentence(): message_of(lambda: ResNet(3)(torch.zeros(2, 1, 8, 8)), "in_channels=1", "expand(-1, 3, -1, -1)")
 
 @pytest.mark.parametrize("settings", [dict(widths=()), dict(widths=(8, 0)), dict(widths="16"), dict(blocks=0), dict(classes=2.5), dict(in_channels=0), dict(stem_stride=0), dict(stem_kernel=4),
                                       dict(pool="mean"), dict(dropout=1), dict(dropout="0.1"), dict(blocks=True), dict(pool=None)])
-def test_impossible_networks_are_sentences(settings): said(lambda: ResNet(**settings), next(iter(settings)))
+def test_impossible_networks_are_sentences(settings): message_of(lambda: ResNet(**settings), next(iter(settings)))
 
 @pytest.mark.parametrize("settings", [dict(rotate=-1), dict(rotate=181), dict(shift=1.5), dict(shift="0.1"), dict(scale=1), dict(erase=2), dict(erase=-0.1), dict(rotate=math.nan), dict(scale=None), dict(shift=True)])
-def test_augmentation_out_of_range_is_a_sentence(settings): said(lambda: Augment(**settings), next(iter(settings)))
+def test_augmentation_out_of_range_is_a_sentence(settings): message_of(lambda: Augment(**settings), next(iter(settings)))
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, 8), "images"])
-def test_augmentation_of_something_else_is_a_sentence(images): said(lambda: Augment(flip=True)(images), "float images")
+def test_augmentation_of_something_else_is_a_sentence(images): message_of(lambda: Augment(flip=True)(images), "float images")
 
 @pytest.mark.parametrize("alpha", [0, -1, math.inf, math.nan, "0.2", None, True])
-def test_an_impossible_alpha_is_a_sentence(alpha): said(lambda: mixup(pictures(4), torch.zeros(4, dtype=torch.int64), 3, alpha), "alpha")
+def test_an_impossible_alpha_is_a_sentence(alpha): message_of(lambda: mixup(pictures(4), torch.zeros(4, dtype=torch.int64), 3, alpha), "alpha")
 
-def test_mixup_of_unknown_classes_is_a_sentence(): said(lambda: mixup(pictures(4), torch.tensor([0, 1, 2, 3]), 3, 0.5), "3 classes")
+def test_mixup_of_unknown_classes_is_a_sentence(): message_of(lambda: mixup(pictures(4), torch.tensor([0, 1, 2, 3]), 3, 0.5), "3 classes")
 
 def test_looking_in_the_wrong_place_is_a_sentence():
     network, x = ResNet(widths=(4, 8)), pictures(2, 8)
-    said(lambda: grad_cam(network, "stage7", x, 1), "'stage7'", "stem, stage1, stage2, head")
-    said(lambda: grad_cam(network, nn.Linear(1, 1), x, 1), "no part")
-    said(lambda: grad_cam(network, "head", x, 1), "before the global average pool")
-    said(lambda: grad_cam(network, "stage1", x, 10), "0 to 9")
-    said(lambda: grad_cam(network, "stage1", x, 1.5), "0 to 9")
-    said(lambda: grad_cam(network, "stage1", torch.zeros(2, 3, 8, 8), 1), "channel")
+    message_of(lambda: grad_cam(network, "stage7", x, 1), "'stage7'", "stem, stage1, stage2, head")
+    message_of(lambda: grad_cam(network, nn.Linear(1, 1), x, 1), "no part")
+    message_of(lambda: grad_cam(network, "head", x, 1), "before the global average pool")
+    message_of(lambda: grad_cam(network, "stage1", x, 10), "0 to 9")
+    message_of(lambda: grad_cam(network, "stage1", x, 1.5), "0 to 9")
+    message_of(lambda: grad_cam(network, "stage1", torch.zeros(2, 3, 8, 8), 1), "channel")
 
 def test_a_bias_that_would_be_spread_is_a_sentence():
-    for bias in (torch.zeros(1), torch.zeros(5), torch.zeros(4, 1), 0.5): said(lambda: conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(4, 1, 3, 3), bias), "4 kernels")
+    for bias in (torch.zeros(1), torch.zeros(5), torch.zeros(4, 1), 0.5): message_of(lambda: conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(4, 1, 3, 3), bias), "4 kernels")
 
 def test_convolutions_of_other_things_are_sentences():
     weight = torch.zeros(4, 1, 3, 3)
-    for x in (None, [[1]], torch.zeros(8, 8).numpy()): said(lambda: conv2d(x, weight), "tensors")
-    for dtype in (torch.uint8, torch.float64): said(lambda: conv2d(torch.zeros(1, 1, 8, 8, dtype=dtype), weight), str(dtype))
+    for x in (None, [[1]], torch.zeros(8, 8).numpy()): message_of(lambda: conv2d(x, weight), "tensors")
+    for dtype in (torch.uint8, torch.float64): message_of(lambda: conv2d(torch.zeros(1, 1, 8, 8, dtype=dtype), weight), str(dtype))
 
 @pytest.mark.parametrize("layers", [None, [3, 3], (3, 1), [(3,)], "33", [(3, 1), ...], [(3, 1, 0)]])
-def test_layers_that_are_no_pairs_are_a_sentence(layers): said(lambda: receptive_field(layers), "pairs (kernel, stride)")
+def test_layers_that_are_no_pairs_are_a_sentence(layers): message_of(lambda: receptive_field(layers), "pairs (kernel, stride)")
 
 @pytest.mark.parametrize("maps", [torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4), torch.zeros(2, 2), torch.zeros(2, 2, 4, 4, dtype=torch.float64), None, [[1]]])
 def test_batch_norm_of_the_wrong_maps_is_a_sentence(maps):
-    said(lambda: BatchNorm(2)(maps), "[B, 2, H, W]")
-    said(lambda: BatchNorm(2).eval()(maps), "[B, 2, H, W]")
+    message_of(lambda: BatchNorm(2)(maps), "[B, 2, H, W]")
+    message_of(lambda: BatchNorm(2).eval()(maps), "[B, 2, H, W]")
 
 def test_impossible_layers_are_sentences():
-    said(lambda: BatchNorm(0), "channels")
-    said(lambda: conv_block(1, 2, 4), "odd")
-    said(lambda: conv_block(0, 2), "in_channels")
-    for stride in (0, -1, 1.5): said(lambda: ResidualBlock(2, 2, stride), "stride")
+    message_of(lambda: BatchNorm(0), "channels")
+    message_of(lambda: conv_block(1, 2, 4), "odd")
+    message_of(lambda: conv_block(0, 2), "in_channels")
+    for stride in (0, -1, 1.5): message_of(lambda: ResidualBlock(2, 2, stride), "stride")
 
 def test_one_image_in_training_and_double_precision_are_sentences():
-    said(lambda: ResNet()(torch.zeros(1, 1, 4, 4)), "batch norm", "model.eval()")
+    message_of(lambda: ResNet()(torch.zeros(1, 1, 4, 4)), "batch norm", "model.eval()")
     assert ResNet().eval()(torch.zeros(1, 1, 4, 4)).shape == (1, 10) and ResNet()(torch.zeros(1, 1, 5, 4)).shape == (1, 10)
-    said(lambda: ResNet()(torch.zeros(2, 1, 8, 8, dtype=torch.float64)), "images.float()")
+    message_of(lambda: ResNet()(torch.zeros(2, 1, 8, 8, dtype=torch.float64)), "images.float()")
     assert ResNet().double()(torch.zeros(2, 1, 8, 8, dtype=torch.float64)).dtype == torch.float64
 
 def test_an_empty_batch_stays_empty():
@@ -350,28 +380,28 @@ def test_an_empty_batch_stays_empty():
 
 def test_impossible_warps_and_holes_are_sentences():
     x = pictures(4)
-    said(lambda: warp(x.byte()), "to_floats")
-    said(lambda: erase(x[0]), "float images")
-    for scale in (0, -1, math.nan, math.inf): said(lambda: warp(x, scale=scale), "scale")
-    for rotation in (None, "10", torch.zeros(3), math.nan): said(lambda: warp(x, rotation=rotation), "rotation")
+    message_of(lambda: warp(x.byte()), "to_floats")
+    message_of(lambda: erase(x[0]), "float images")
+    for scale in (0, -1, math.nan, math.inf): message_of(lambda: warp(x, scale=scale), "scale")
+    for rotation in (None, "10", torch.zeros(3), math.nan): message_of(lambda: warp(x, rotation=rotation), "rotation")
     for settings in (dict(probability=2), dict(probability=None), dict(area=0.2), dict(area=(0.5, 0.1)), dict(area=(-1, 0.1)), dict(area=(0, 2))):
-        said(lambda: erase(x, **settings), next(iter(settings)))
-    said(lambda: Augment(flip="no"), "flip")
-    said(lambda: Augment(fill=None), "fill")
+        message_of(lambda: erase(x, **settings), next(iter(settings)))
+    message_of(lambda: Augment(flip="no"), "flip")
+    message_of(lambda: Augment(fill=None), "fill")
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 1], torch.tensor([[0], [1], [2], [1]]), torch.tensor([0, 1]), torch.zeros(4), torch.zeros(4, 3), None])
-def test_mixup_of_labels_of_another_kind_is_a_sentence(labels): said(lambda: mixup(pictures(4), labels, 3, 0.5), "one class number", "4 images")
+def test_mixup_of_labels_of_another_kind_is_a_sentence(labels): message_of(lambda: mixup(pictures(4), labels, 3, 0.5), "one class number", "4 images")
 
 def test_mixup_takes_labels_of_any_whole_dtype():
     for dtype in (torch.uint8, torch.int32): assert mixup(pictures(4), torch.tensor([0, 1, 2, 1], dtype=dtype), 3, 0.5)[1].shape == (4, 3)
-    for classes in (None, 3., "3", True, 0): said(lambda: mixup(pictures(4), torch.tensor([0, 1, 2, 1]), classes, 0.5), "classes")
+    for classes in (None, 3., "3", True, 0): message_of(lambda: mixup(pictures(4), torch.tensor([0, 1, 2, 1]), classes, 0.5), "classes")
 
 @pytest.mark.parametrize("classes", [None, True, "4", [1, 2], torch.tensor([1, 2]), torch.tensor([[1], [2], [3], [4]])])
-def test_a_question_of_the_wrong_form_is_a_sentence(classes): said(lambda: grad_cam(ResNet(widths=(4, 8)), "stage2", pictures(4, 8), classes), "one class number")
+def test_a_question_of_the_wrong_form_is_a_sentence(classes): message_of(lambda: grad_cam(ResNet(widths=(4, 8)), "stage2", pictures(4, 8), classes), "one class number")
 
 def test_looking_with_or_at_something_else_is_a_sentence():
     network, x = ResNet(widths=(4, 8)), pictures(4, 8)
-    for images in (None, x.numpy(), x.byte(), x[0]): said(lambda: grad_cam(network, "stage2", images, 1), "float images")
-    said(lambda: grad_cam(None, "stage2", x, 1), "network")
-    said(lambda: feature_maps(None, x), "network")
-    said(lambda: grad_cam(nn.Sequential(nn.Conv2d(1, 2, 3)), "0", x, 1), "logits")
+    for images in (None, x.numpy(), x.byte(), x[0]): message_of(lambda: grad_cam(network, "stage2", images, 1), "float images")
+    message_of(lambda: grad_cam(None, "stage2", x, 1), "network")
+    message_of(lambda: feature_maps(None, x), "network")
+    message_of(lambda: grad_cam(nn.Sequential(nn.Conv2d(1, 2, 3)), "0", x, 1), "logits")

@@ -10,13 +10,13 @@ from genesis_course.data import GLYPH_RANGES, Batches, ImageSet, Text, draw_glyp
 from genesis_course.support import CourseError, data_folder
 
 SHARED = data_folder()
-needs_data = pytest.mark.skipif(SHARED is None, reason="GENESIS_DATA is not set: the real files are not at hand")
+needs_data = pytest.mark.usefixtures("real_data")
 many = settings(max_examples=60, deadline=None)
 
 
 def image_set(rows, classes=3, seed=0):
-    dice = torch.Generator().manual_seed(seed)
-    return ImageSet(torch.randint(0, 256, (rows, 1, 3, 3), generator=dice, dtype=torch.uint8), torch.randint(0, classes, (rows,), generator=dice), [str(k) for k in range(classes)])
+    rng = torch.Generator().manual_seed(seed)
+    return ImageSet(torch.randint(0, 256, (rows, 1, 3, 3), generator=rng, dtype=torch.uint8), torch.randint(0, classes, (rows,), generator=rng), [str(k) for k in range(classes)])
 
 
 def rows_of(batches): return [batch[0].tolist() for batch in batches]
@@ -119,20 +119,20 @@ def test_a_batch_size_that_is_none_is_refused(size):
     with pytest.raises(CourseError, match="batch_size is a whole number"): Batches(image_set(5), batch_size=size)
 
 
-@pytest.mark.parametrize("make, said", [
+@pytest.mark.parametrize("make, message", [
     (lambda: Batches(), "needs an ImageSet"), (lambda: Batches(torch.tensor(3.)), "needs an ImageSet"), (lambda: Batches(torch.zeros(3), torch.zeros(4)), "3 and 4 rows"),
     (lambda: Batches(torch.zeros(0)), "empty"), (lambda: Batches(torch.zeros(3)).set_epoch(-1), "An epoch is"), (lambda: Batches(torch.zeros(3)).set_epoch(0, start=2), "from 0 to 1"),
     (lambda: Batches(torch.zeros(3)).set_epoch(1.5), "An epoch is")])
-def test_batches_that_cannot_be_made_are_refused(make, said):
-    with pytest.raises(CourseError, match=said): make()
+def test_batches_that_cannot_be_made_are_refused(make, message_of):
+    with pytest.raises(CourseError, match=message): make()
 
 
-@pytest.mark.parametrize("images, labels, said", [
+@pytest.mark.parametrize("images, labels, message", [
     (torch.zeros(2, 1, 3, 3), torch.zeros(2), "uint8"), (torch.zeros(2, 3, 3, dtype=torch.uint8), torch.zeros(2), "uint8"), (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3), "each image needs one"),
     (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.tensor([0, 2]), "2 classes"), (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.tensor([-1, 0]), "from -1"),
     (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.tensor([0., 1.]), "whole numbers")])
-def test_sets_that_do_not_fit_together_are_refused(images, labels, said):
-    with pytest.raises(CourseError, match=said): ImageSet(images, labels, ["a", "b"])
+def test_sets_that_do_not_fit_together_are_refused(images, labels, message_of):
+    with pytest.raises(CourseError, match=message): ImageSet(images, labels, ["a", "b"])
 
 
 def test_a_part_of_a_set_keeps_all_that_belongs_to_it():
@@ -147,9 +147,9 @@ def test_a_part_of_a_set_keeps_all_that_belongs_to_it():
 @many
 @given(st.integers(4, 60), st.integers(1, 4), st.integers(1, 12), st.floats(0.05, 0.9), st.integers(0, 99))
 def test_a_split_never_separates_copies_and_loses_nothing(rows, classes, different, share, seed):
-    dice = torch.Generator().manual_seed(seed)
-    which = torch.randint(0, different, (rows,), generator=dice)
-    images = ImageSet(which.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous(), torch.randint(0, classes, (rows,), generator=dice), list("abcd"[:classes]))
+    rng = torch.Generator().manual_seed(seed)
+    which = torch.randint(0, different, (rows,), generator=rng)
+    images = ImageSet(which.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous(), torch.randint(0, classes, (rows,), generator=rng), list("abcd"[:classes]))
     try: train, valid = split_set(images, share, seed)
     except CourseError as error:
         assert "too few" in str(error)
@@ -208,9 +208,9 @@ def test_what_a_factor_says_is_what_the_picture_shows():
     assert lean(draw_glyphs("I", size=64, rotation=20)[0]) < -2, "counter-clockwise: the top goes to the left"
 
 
-@pytest.mark.parametrize("options, said", [({"characters": ""}, "different letters"), ({"characters": "aa"}, "different letters"), ({"characters": "\u521b"}, "different letters"), ({"count": 0}, "from 1 on"), ({"colour": 1}, "no factor 'colour'")])
-def test_glyphs_that_cannot_be_drawn_are_refused(options, said):
-    with pytest.raises(CourseError, match=said): load_images("glyphs", **options)
+@pytest.mark.parametrize("options, message", [({"characters": ""}, "different letters"), ({"characters": "aa"}, "different letters"), ({"characters": "\u521b"}, "different letters"), ({"count": 0}, "from 1 on"), ({"colour": 1}, "no factor 'colour'")])
+def test_glyphs_that_cannot_be_drawn_are_refused(options, message_of):
+    with pytest.raises(CourseError, match=message): load_images("glyphs", **options)
 
 
 def test_resizing_keeps_a_flat_picture_flat_and_the_range():
@@ -219,12 +219,12 @@ def test_resizing_keeps_a_flat_picture_flat_and_the_range():
     assert load_images("digits", size=28).images.shape == (1437, 1, 28, 28)
 
 
-@pytest.mark.parametrize("call, said", [
+@pytest.mark.parametrize("call, message", [
     (lambda: load_images("minst"), "Did you mean 'mnist'"), (lambda: load_images("no/such/folder"), "no such folder"), (lambda: load_images("digits", split="valid"), "train and test and all"),
     (lambda: load_images("digits", size=0), "size is the side"), (lambda: load_images("digits", size=28.), "size is the side"), (lambda: load_images("digits", count=3), "no option 'count'"),
     (lambda: load_text("shakespear"), "Did you mean 'shakespeare'"), (lambda: load_text("no.txt"), "path of a text file")])
-def test_names_and_options_that_do_not_exist_are_refused(call, said):
-    with pytest.raises(CourseError, match=said): call()
+def test_names_and_options_that_do_not_exist_are_refused(call, message_of):
+    with pytest.raises(CourseError, match=message): call()
 
 
 def test_the_environment_chooses_the_default_set(monkeypatch):

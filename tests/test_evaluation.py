@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
-from helpers import normal, said
+from helpers import normal, message_of
 from genesis_course.data import ImageSet, load_images, to_floats
 from genesis_course.evaluation import (FeatureNet, as_judged, closeness, extrapolated_distance, features, find_copies, frechet_distance, frechet_gaussians, kernel_distance,
                                        measures, nearest, precision_recall, read_digits, report, squared_mmd)
 from genesis_course.support import CourseError, import_torchvision
-from genesis_course.training import load_weights
+from genesis_course.state import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -242,23 +242,23 @@ def test_a_fresh_set_is_not_accused_of_itself(digits):
     (lambda: read_digits(None), ["NoneType", "[N, 1, H, W]"]),
     (lambda: report(normal(200, 64), normal(200, 64), splits=normal(3)), ["splits"]),
 ])
-def test_bad_input_gets_a_sentence(function, fragments): said(function, *fragments)
+def test_bad_input_gets_a_sentence(function, fragments): message_of(function, *fragments)
 
 def test_constant_images_are_refused_with_the_reason(digits):
     blank = torch.full((200, 1, 8, 8), -1.)
-    said(lambda: report(digits[0], blank), "one and the same picture", "Look at them")
-    said(lambda: frechet_distance(features(digits[0]), features(blank)), "second set", "blank or collapsed")
+    message_of(lambda: report(digits[0], blank), "one and the same picture", "Look at them")
+    message_of(lambda: frechet_distance(features(digits[0]), features(blank)), "second set", "blank or collapsed")
 
 def test_copies_need_enough_held_out_images(digits):
     train, held_out = digits
-    said(lambda: find_copies(train, train, held_out[:50]), "99 held-out", "50")
-    said(lambda: find_copies(train, train, held_out, alarms=0), "between 0 and 1")
-    said(lambda: find_copies(train, train, None), "NoneType")
-    said(lambda: find_copies(train, train, held_out, shifts=9), "shifts", "0 to 4")
-    said(lambda: closeness(normal(5, 3), normal(4, 3)), "neighbours", "1 to 3")
+    message_of(lambda: find_copies(train, train, held_out[:50]), "99 held-out", "50")
+    message_of(lambda: find_copies(train, train, held_out, alarms=0), "between 0 and 1")
+    message_of(lambda: find_copies(train, train, None), "NoneType")
+    message_of(lambda: find_copies(train, train, held_out, shifts=9), "shifts", "0 to 4")
+    message_of(lambda: closeness(normal(5, 3), normal(4, 3)), "neighbours", "1 to 3")
 
 def test_an_image_set_of_colour_says_what_to_do():
-    said(lambda: features(ImageSet(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ["a"])), "frechet_distance takes any")
+    message_of(lambda: features(ImageSet(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ["a"])), "frechet_distance takes any")
 
 def test_resizing_by_hand_is_seen(pool):
     small = to_floats(load_images("digits", split="all").images)

@@ -6,14 +6,15 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
-from helpers import normal, said
+from helpers import normal, message_of
 from genesis_course.data import Batches, digits_set, to_floats
-from genesis_course.gan import (Discriminator, Generator, Ring, check_ranges, dense, discriminator_loss, draw, gan_players, generator_loss, noise,
+from genesis_course.gan import (Discriminator, Generator, Ring, check_ranges, dense, discriminator_loss, sample, gan_players, generator_loss, noise,
                                 saturating_loss)
-from genesis_course.training import Checkpoint, Trainer, cosine
+from genesis_course.optim import cosine
+from genesis_course.training import Checkpoint, Trainer
 
 
-def dice(seed=0): return torch.Generator().manual_seed(seed)
+def rng(seed=0): return torch.Generator().manual_seed(seed)
 
 
 def small_pair(seed=0):
@@ -86,7 +87,7 @@ def test_density_of_the_ring_is_torchs_mixture():
 
 def test_coverage_of_the_ring_itself_of_a_point_and_of_nothing_near():
     ring = Ring()
-    assert ring.coverage(ring.sample(4000, dice()))["modes"] == 8
+    assert ring.coverage(ring.sample(4000, rng()))["modes"] == 8
     one = ring.centres[3].expand(100, 2)
     assert ring.coverage(one) == {"modes": 1, "good": 1.0}
     assert ring.coverage(torch.zeros(100, 2)) == {"modes": 0, "good": 0.0}
@@ -94,7 +95,7 @@ def test_coverage_of_the_ring_itself_of_a_point_and_of_nothing_near():
     assert ring.coverage(mixed) == {"modes": 2, "good": 1.0}
 
 def test_the_ring_samples_with_dice_of_its_own():
-    assert torch.equal(Ring().sample(9, dice(3)), Ring().sample(9, dice(3))) and not torch.equal(Ring().sample(9, dice(3)), Ring().sample(9, dice(4)))
+    assert torch.equal(Ring().sample(9, rng(3)), Ring().sample(9, rng(3))) and not torch.equal(Ring().sample(9, rng(3)), Ring().sample(9, rng(4)))
 
 
 # Networks and players
@@ -102,17 +103,17 @@ def test_the_ring_samples_with_dice_of_its_own():
 @pytest.mark.parametrize("size, channels, hidden", [(8, 1, (16, 32)), (5, 3, 12), (28, 1, (8,))])
 def test_networks_fit_each_other_and_pictures_stay_in_range(size, channels, hidden):
     generator, discriminator = Generator(6, size, hidden, channels), Discriminator(size, hidden, channels, dropout=0.2)
-    pictures = generator(100*noise(4, 6, generator=dice()))
+    pictures = generator(100*noise(4, 6, generator=rng()))
     assert pictures.shape == (4, channels, size, size) and pictures.abs().max() <= 1
     assert discriminator(pictures).shape == (4,)
 
 def test_draw_repeats_with_a_seed_and_leaves_mode_and_statistics():
     generator, _ = small_pair()
     before = copy.deepcopy(generator.state_dict())
-    first, second = draw(generator, 5, seed=1), draw(generator, 5, seed=1)
+    first, second = sample(generator, 5, seed=1), sample(generator, 5, seed=1)
     assert torch.equal(first, second) and generator.training and not first.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
-    assert not torch.equal(first, draw(generator, 5, seed=2))
+    assert not torch.equal(first, sample(generator, 5, seed=2))
 
 def test_each_player_moves_its_own_network_only():
     generator, discriminator = small_pair()
@@ -197,80 +198,80 @@ REAL = to_floats(digits_set()[:6].images)
 
 def test_ranges_that_differ():
     made = torch.rand(6, 1, 8, 8)
-    said(lambda: check_ranges(made, REAL), "sigmoid", "tanh", "-1 to 1")
-    said(lambda: check_ranges(2*made-1, (REAL+1)/2), "no real pixel is below 0", "2*x-1")
-    said(lambda: check_ranges(2*made-1, 255*(REAL+1)/2), "belong in [-1, 1]", "0 to 2.6e+02")
-    said(lambda: check_ranges(4*made-2, REAL), "End your generator with tanh")
-    said(lambda: check_ranges(2*made-1, digits_set()[:6].images), "torch.uint8", "to_floats")
-    said(lambda: check_ranges(2*made-1, [1, 2]), "list")
-    said(lambda: check_ranges(2*made-1, torch.full_like(REAL, -1)), "every real pixel has the same value")
+    message_of(lambda: check_ranges(made, REAL), "sigmoid", "tanh", "-1 to 1")
+    message_of(lambda: check_ranges(2*made-1, (REAL+1)/2), "no real pixel is below 0", "2*x-1")
+    message_of(lambda: check_ranges(2*made-1, 255*(REAL+1)/2), "belong in [-1, 1]", "0 to 2.6e+02")
+    message_of(lambda: check_ranges(4*made-2, REAL), "End your generator with tanh")
+    message_of(lambda: check_ranges(2*made-1, digits_set()[:6].images), "torch.uint8", "to_floats")
+    message_of(lambda: check_ranges(2*made-1, [1, 2]), "list")
+    message_of(lambda: check_ranges(2*made-1, torch.full_like(REAL, -1)), "every real pixel has the same value")
     assert check_ranges(2*made-1, REAL) is None
     assert check_ranges(2*made-1, REAL+0.1*normal(6, 1, 8, 8)) is None       # a little noise on the data is a method, not a mistake
     assert check_ranges(normal(5, 2)*9, normal(5, 2)) is None                # points have no range
 
 def test_shapes_that_differ():
-    said(lambda: check_ranges(torch.zeros(6, 1, 28, 28), REAL), "[1, 28, 28]", "[1, 8, 8]")
-    said(lambda: check_ranges(torch.zeros(6, 3, 8, 8), REAL), "channels")
+    message_of(lambda: check_ranges(torch.zeros(6, 1, 28, 28), REAL), "[1, 28, 28]", "[1, 8, 8]")
+    message_of(lambda: check_ranges(torch.zeros(6, 3, 8, 8), REAL), "channels")
 
 def test_players_say_it_before_the_first_step():
     generator = nn.Sequential(nn.Linear(4, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
     run = Trainer(gan_players(generator, Discriminator(8, 16), 4), device="cpu")
-    said(lambda: run.fit([REAL]), "sigmoid")
+    message_of(lambda: run.fit([REAL]), "sigmoid")
     assert run.step == 0
 
 def test_latent_sizes_that_do_not_fit():
     generator, discriminator = small_pair()
-    said(lambda: gan_players(generator, discriminator, 100), "latent_dim is 100", "codes of 4")
-    said(lambda: generator(noise(3, 5)), "[B, 4]", "[3, 5]", "latent_dim")
-    said(lambda: generator(REAL), "looks like images")
-    said(lambda: generator(torch.zeros(3, 4, dtype=torch.long)), "int64")
-    said(lambda: generator("noise"), "str")
-    said(lambda: discriminator(noise(3, 4)), "looks like noise")
-    said(lambda: discriminator(torch.zeros(3, 1, 28, 28)), "[B, 1, 8, 8]", "[3, 1, 28, 28]")
-    said(lambda: discriminator(digits_set()[:3].images), "uint8")
+    message_of(lambda: gan_players(generator, discriminator, 100), "latent_dim is 100", "codes of 4")
+    message_of(lambda: generator(noise(3, 5)), "[B, 4]", "[3, 5]", "latent_dim")
+    message_of(lambda: generator(REAL), "looks like images")
+    message_of(lambda: generator(torch.zeros(3, 4, dtype=torch.long)), "int64")
+    message_of(lambda: generator("noise"), "str")
+    message_of(lambda: discriminator(noise(3, 4)), "looks like noise")
+    message_of(lambda: discriminator(torch.zeros(3, 1, 28, 28)), "[B, 1, 8, 8]", "[3, 1, 28, 28]")
+    message_of(lambda: discriminator(digits_set()[:3].images), "uint8")
 
 def test_players_that_cannot_play():
     generator, discriminator = small_pair()
-    said(lambda: gan_players(generator, generator, 4), "one and the same module")
-    said(lambda: gan_players(generator, Discriminator(28), 4), "[1, 8, 8]", "[1, 28, 28]")
-    said(lambda: gan_players(generator, discriminator, 4, lr=(1e-3, 1e-3, 1e-3)), "a pair")
-    said(lambda: gan_players(generator, discriminator, 4, lr="fast"), "learning rate")
-    said(lambda: gan_players(None, discriminator, 4), "generator")
+    message_of(lambda: gan_players(generator, generator, 4), "one and the same module")
+    message_of(lambda: gan_players(generator, Discriminator(28), 4), "[1, 8, 8]", "[1, 28, 28]")
+    message_of(lambda: gan_players(generator, discriminator, 4, lr=(1e-3, 1e-3, 1e-3)), "a pair")
+    message_of(lambda: gan_players(generator, discriminator, 4, lr="fast"), "learning rate")
+    message_of(lambda: gan_players(None, discriminator, 4), "generator")
 
 @pytest.mark.parametrize("count, latent_dim", [(0, 4), (3, 0), (2.5, 4), ("3", 4), (True, 4), (3, None)])
-def test_noise_wants_whole_numbers(count, latent_dim): said(lambda: noise(count, latent_dim), "whole number from 1 on")
+def test_noise_wants_whole_numbers(count, latent_dim): message_of(lambda: noise(count, latent_dim), "whole number from 1 on")
 
 def test_draw_asks_for_a_latent_size():
-    said(lambda: draw(dense(2, 4, 2), 3), "latent_dim")
-    assert draw(dense(2, 4, 2), 3, latent_dim=2).shape == (3, 2)
-    said(lambda: draw(small_pair()[0], 0), "count")
+    message_of(lambda: sample(dense(2, 4, 2), 3), "latent_dim")
+    assert sample(dense(2, 4, 2), 3, latent_dim=2).shape == (3, 2)
+    message_of(lambda: sample(small_pair()[0], 0), "count")
 
 def test_dense_wants_widths():
-    for widths in [(), (3,), (2, 0, 1), (2, "8", 1), (2, 3.5)]: said(lambda: dense(*widths), "widths")
+    for widths in [(), (3,), (2, 0, 1), (2, "8", 1), (2, 3.5)]: message_of(lambda: dense(*widths), "widths")
 
 def test_rings_and_points_that_are_none():
-    said(lambda: Ring(modes=0), "modes")
-    said(lambda: Ring(radius=-1), "radius")
-    said(lambda: Ring(std="0.2"), "std")
-    said(lambda: Ring().coverage(torch.full((3, 2), math.nan)), "NaN", "learning rate")
-    said(lambda: Ring().coverage(torch.zeros(3, 3)), "[3, 3]")
-    said(lambda: Ring().coverage(torch.zeros(0, 2)), "at least one")
-    said(lambda: Ring().coverage("points"), "str")
+    message_of(lambda: Ring(modes=0), "modes")
+    message_of(lambda: Ring(radius=-1), "radius")
+    message_of(lambda: Ring(std="0.2"), "std")
+    message_of(lambda: Ring().coverage(torch.full((3, 2), math.nan)), "NaN", "learning rate")
+    message_of(lambda: Ring().coverage(torch.zeros(3, 3)), "[3, 3]")
+    message_of(lambda: Ring().coverage(torch.zeros(0, 2)), "at least one")
+    message_of(lambda: Ring().coverage("points"), "str")
 
 def test_what_else_can_be_wrong_gets_a_sentence():
     generator, discriminator = small_pair()
-    said(lambda: Ring().sample(-1), "count")
-    said(lambda: Ring().log_density(torch.zeros(3, 2, dtype=torch.int64)), "float tensor [B, 2]")
-    said(lambda: Generator(4, "8"), "size", "quotation marks")
-    said(lambda: Generator(4, 8, None), "widths of dense", "None")
-    said(lambda: Discriminator(8, dropout=1.5), "dropout", "1.5")
-    said(lambda: gan_players(generator, discriminator, 4, losses=generator_loss), "pair of functions")
-    said(lambda: gan_players(generator, discriminator, "4"), "latent_dim", "'4'")
-    said(lambda: draw(generator, 3, seed="a"), "seed")
-    said(lambda: draw("generator", 3), "network")
-    said(lambda: check_ranges([1, 2], REAL), "returned list")
-    said(lambda: generator(noise(3, 4).double()), "float64", "[B, 4]")
+    message_of(lambda: Ring().sample(-1), "count")
+    message_of(lambda: Ring().log_density(torch.zeros(3, 2, dtype=torch.int64)), "float tensor [B, 2]")
+    message_of(lambda: Generator(4, "8"), "size", "quotation marks")
+    message_of(lambda: Generator(4, 8, None), "widths of dense", "None")
+    message_of(lambda: Discriminator(8, dropout=1.5), "dropout", "1.5")
+    message_of(lambda: gan_players(generator, discriminator, 4, losses=generator_loss), "pair of functions")
+    message_of(lambda: gan_players(generator, discriminator, "4"), "latent_dim", "'4'")
+    message_of(lambda: sample(generator, 3, seed="a"), "seed")
+    message_of(lambda: sample("generator", 3), "network")
+    message_of(lambda: check_ranges([1, 2], REAL), "returned list")
+    message_of(lambda: generator(noise(3, 4).double()), "float64", "[B, 4]")
 
 @pytest.mark.parametrize("batch, fragment", [(None, "NoneType"), ("digits", "str"), ([1, 2], "int"), (torch.tensor(1.), "Tensor"), (torch.zeros(0, 1, 8, 8), "not one image")])
 def test_a_batch_without_images_ends_training_with_a_sentence(batch, fragment):
-    said(lambda: Trainer(gan_players(*small_pair(), 4), device="cpu").fit([batch]), fragment)
+    message_of(lambda: Trainer(gan_players(*small_pair(), 4), device="cpu").fit([batch]), fragment)

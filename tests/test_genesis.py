@@ -7,18 +7,19 @@ import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch import nn
-from helpers import said
+from helpers import message_of
 from genesis_course.cnn import Augment
 from genesis_course.data import Batches, ImageSet
 from genesis_course.evaluation import features, frechet_distance, read_digits
 from genesis_course.gan import noise
-from genesis_course.genesis import (Autoencoder, Cloud, Enhanced, GenesisParticle, Interaction, attacked, create, film, genesis_players, load_genesis, pretraining_player,
-                                    redrawing_loss, sheets, sunflower, waves)
-from genesis_course.stable_gan import ConvDiscriminator, class_agreement, draw_as
-from genesis_course.training import Checkpoint, Trainer, save_weights
+from genesis_course.genesis import (Autoencoder, Cloud, Augmented, GenesisParticle, Interaction, adversarial_discriminator_loss, create, trajectory, genesis_players, load_genesis, pretraining_player,
+                                    reconstruction_loss, frame_grids, sunflower, fourier_features)
+from genesis_course.stable_gan import ConvDiscriminator, class_agreement, sample_class
+from genesis_course.state import save_weights
+from genesis_course.training import Checkpoint, Trainer
 
 
-def dice(seed=0): return torch.Generator().manual_seed(seed)
+def rng(seed=0): return torch.Generator().manual_seed(seed)
 
 
 def stirred(**changes):
@@ -26,16 +27,16 @@ def stirred(**changes):
     torch.manual_seed(0)
     generator = GenesisParticle(**{"size": 12, "latent_dim": 6, "classes": 3, "particles": 9, "steps": 3, "width": 16, **changes})
     with torch.no_grad():
-        generator.law.force.weight.normal_(std=0.3)
-        generator.look.weight.normal_(std=0.3)
+        generator.dynamics.force.weight.normal_(std=0.3)
+        generator.splat_head.weight.normal_(std=0.3)
     return generator
 
 
-def wishes(generator, count=4): return noise(count, generator.latent_dim, generator=dice()), torch.arange(count) % generator.classes
+def conditions(generator, count=4): return noise(count, generator.latent_dim, generator=rng()), torch.arange(count) % generator.classes
 
 
 def digits(count=40):
-    images = (torch.rand(count, 1, 12, 12, generator=dice())*255).to(torch.uint8)
+    images = (torch.rand(count, 1, 12, 12, generator=rng())*255).to(torch.uint8)
     return ImageSet(images, torch.arange(count) % 3, ["a", "b", "c"])
 
 
@@ -44,11 +45,11 @@ def digits(count=40):
 @given(particles=st.integers(1, 12), seed=st.integers(0, 5))
 @settings(max_examples=20, deadline=None)
 def test_a_shuffled_cloud_gives_the_same_picture(particles, seed):
-    generator, cloud = stirred(), sunflower(4, particles, generator=dice(seed))
-    order = torch.randperm(particles, generator=dice(seed))
+    generator, cloud = stirred(), sunflower(4, particles, generator=rng(seed))
+    order = torch.randperm(particles, generator=rng(seed))
     with torch.no_grad():
-        z, labels = wishes(generator)
-        assert torch.allclose(generator(z, labels, cloud), generator(z, labels, Cloud(cloud.position[:, order], cloud.character[:, order])), atol=1e-5)
+        z, labels = conditions(generator)
+        assert torch.allclose(generator(z, labels, cloud), generator(z, labels, Cloud(cloud.position[:, order], cloud.particle_noise[:, order])), atol=1e-5)
 
 
 def test_interaction_is_torchs_attention_without_mask():
@@ -61,15 +62,15 @@ def test_interaction_is_torchs_attention_without_mask():
 
 
 def test_pictures_of_a_batch_do_not_hear_each_other():
-    generator, cloud = stirred(), sunflower(4, 9, generator=dice())
-    z, labels = wishes(generator)
-    with torch.no_grad(): together, alone = generator(z, labels, cloud), generator(z[2:3], labels[2:3], Cloud(cloud.position[2:3], cloud.character[2:3]))
+    generator, cloud = stirred(), sunflower(4, 9, generator=rng())
+    z, labels = conditions(generator)
+    with torch.no_grad(): together, alone = generator(z, labels, cloud), generator(z[2:3], labels[2:3], Cloud(cloud.position[2:3], cloud.particle_noise[2:3]))
     assert torch.allclose(together[2:3], alone, atol=1e-5)
 
 
 def test_without_forces_nothing_moves_and_an_untrained_cloud_stands_still():
-    z, labels = wishes(stirred())
-    path, _ = stirred().move(z, labels, force=0.)
+    z, labels = conditions(stirred())
+    path, _ = stirred().move(z, labels, force_scale=0.)
     assert all(torch.equal(path[0], place) for place in path)
     path, _ = GenesisParticle(12, 6, 3).move(z, labels)
     assert torch.equal(path[0], path[-1])
@@ -78,17 +79,17 @@ def test_without_forces_nothing_moves_and_an_untrained_cloud_stands_still():
 
 
 def test_the_wish_acts_on_the_motion():
-    generator, cloud = stirred(), sunflower(2, 9, generator=dice())
-    z = noise(1, 6, generator=dice()).expand(2, -1)
-    path, _ = generator.move(z, torch.tensor([0, 1]), Cloud(cloud.position[:1].expand(2, -1, -1), cloud.character[:1].expand(2, -1, -1)))
+    generator, cloud = stirred(), sunflower(2, 9, generator=rng())
+    z = noise(1, 6, generator=rng()).expand(2, -1)
+    path, _ = generator.move(z, torch.tensor([0, 1]), Cloud(cloud.position[:1].expand(2, -1, -1), cloud.particle_noise[:1].expand(2, -1, -1)))
     assert torch.equal(path[0][0], path[0][1]) and (path[-1][0]-path[-1][1]).abs().max() > 1e-3
 
 
 def test_a_coarse_picture_is_the_mean_of_a_fine_one():
     generator = stirred()
-    z, labels = wishes(generator)
-    path, memory = generator.move(z, labels)
-    with torch.no_grad(): fine, coarse = (-(((1-generator.draw(path[-1], memory, size))/2).double()).log() for size in (48, 12))
+    z, labels = conditions(generator)
+    path, hidden = generator.move(z, labels)
+    with torch.no_grad(): fine, coarse = (-(((1-generator.draw(path[-1], hidden, size))/2).double()).log() for size in (48, 12))
     assert torch.allclose(nn.functional.avg_pool2d(fine, 4), coarse, rtol=1e-3, atol=1e-4)
 
 
@@ -96,43 +97,43 @@ def test_a_coarse_picture_is_the_mean_of_a_fine_one():
 @settings(max_examples=15, deadline=None)
 def test_pictures_need_not_be_square(height, width):
     generator = stirred()
-    with torch.no_grad(): images = generator(*wishes(generator), size=(height, width))
+    with torch.no_grad(): images = generator(*conditions(generator), size=(height, width))
     assert images.shape == (4, 1, height, width) and images.abs().max() <= 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
 def test_any_number_of_particles_may_be_thrown(count):
     generator = stirred()
-    z, labels = wishes(generator)
-    with torch.no_grad(): assert generator(z, labels, generator.throw(4, count)).isfinite().all()
+    z, labels = conditions(generator)
+    with torch.no_grad(): assert generator(z, labels, generator.sample_cloud(4, count)).isfinite().all()
 
 
 def test_ink_and_brush_stay_within_bounds_whatever_the_weights():
     generator = stirred()
-    with torch.no_grad(): generator.look.weight.mul_(1e4)
-    z, labels = wishes(generator)
-    path, memory = generator.move(z, labels)
+    with torch.no_grad(): generator.splat_head.weight.mul_(1e4)
+    z, labels = conditions(generator)
+    path, hidden = generator.move(z, labels)
     generator(z, labels).sum().backward()
-    assert (generator.draw(path[-1], memory).amax(dim=(1, 2, 3)) > -0.9).all() and generator.law.force.weight.grad.isfinite().all()
+    assert (generator.draw(path[-1], hidden).amax(dim=(1, 2, 3)) > -0.9).all() and generator.dynamics.force.weight.grad.isfinite().all()
 
 
 def test_every_weight_gets_a_gradient():
     generator = stirred()
-    generator(*wishes(generator)).square().sum().backward()
+    generator(*conditions(generator)).square().sum().backward()
     assert not [name for name, parameter in generator.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
 
 
 def test_sunflowers_are_even_random_and_repeatable():
-    cloud = sunflower(50, 40, shake=0., generator=dice())
+    cloud = sunflower(50, 40, jitter=0., generator=rng())
     radius = cloud.position.norm(dim=2)
     assert radius.max() < 1 and torch.allclose((radius < math.sqrt(0.5)).double().mean(), torch.tensor(0.5).double(), atol=0.03)
     assert torch.cdist(cloud.position, cloud.position).add(torch.eye(40)*9).min() > 0.15
-    assert torch.equal(sunflower(3, 5, generator=dice(1)).position, sunflower(3, 5, generator=dice(1)).position)
+    assert torch.equal(sunflower(3, 5, generator=rng(1)).position, sunflower(3, 5, generator=rng(1)).position)
     assert not torch.equal(cloud.position[0], cloud.position[1])
 
 
 def test_waves_are_sines_and_cosines_of_doubling_frequency():
-    seen = waves(torch.tensor([[[1., -0.5]]]), 2)[0, 0]
+    seen = fourier_features(torch.tensor([[[1., -0.5]]]), 2)[0, 0]
     half = math.pi/2
     expected = [math.sin(half), math.sin(2*half), math.sin(-half/2), math.sin(-half), math.cos(half), math.cos(2*half), math.cos(-half/2), math.cos(-half)]
     assert torch.allclose(seen, torch.tensor(expected), atol=1e-6)
@@ -155,7 +156,7 @@ def test_redrawing_loss_is_the_bound_of_chapter_07_up_to_a_constant():
     generator = stirred()
     autoencoder, batch = Autoencoder(generator), (2*torch.rand(5, 1, 12, 12)-1, torch.arange(5) % 3)
     torch.manual_seed(1)
-    loss = redrawing_loss(beta=1., std=0.5)(autoencoder, batch)["loss"]
+    loss = reconstruction_loss(beta=1., std=0.5)(autoencoder, batch)["loss"]
     torch.manual_seed(1)
     redrawn, mean, log_variance = autoencoder(*batch)
     likelihood = Independent(Normal(redrawn, 0.5), 3).log_prob(batch[0]) + 144*math.log(0.5*math.sqrt(2*math.pi))
@@ -163,7 +164,7 @@ def test_redrawing_loss_is_the_bound_of_chapter_07_up_to_a_constant():
     assert torch.allclose(loss, (kl-likelihood).mean(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [{}, {"enhance": Augment(shift=0.1)}, {"attack": attacked(0.1)}, {"enhance": Augment(rotate=5), "attack": attacked(0.05, steps=2)}], ids=["plain", "E", "C", "E and C"])
+@pytest.mark.parametrize("parts", [{}, {"enhance": Augment(shift=0.1)}, {"attack": adversarial_discriminator_loss(0.1)}, {"enhance": Augment(rotate=5), "attack": adversarial_discriminator_loss(0.05, steps=2)}], ids=["plain", "E", "C", "E and C"])
 def test_each_part_can_be_exchanged_and_a_resumed_game_equals_an_uninterrupted_one(parts, tmp_path):
     def players():
         torch.manual_seed(0)
@@ -179,32 +180,32 @@ def test_each_part_can_be_exchanged_and_a_resumed_game_equals_an_uninterrupted_o
 def test_attacked_pictures_are_harder_and_leave_no_gradient_behind():
     torch.manual_seed(0)
     judge, real, fake, labels = ConvDiscriminator(12, 8, classes=3), 2*torch.rand(30, 1, 12, 12)-1, 2*torch.rand(30, 1, 12, 12)-1, torch.arange(30) % 3
-    losses = [attacked(eps)(judge, real, fake, labels=labels).item() for eps in (0., 0.05, 0.2)]
+    losses = [adversarial_discriminator_loss(eps)(judge, real, fake, labels=labels).item() for eps in (0., 0.05, 0.2)]
     assert losses[0] < losses[1] < losses[2]
     assert all(parameter.grad is None for parameter in judge.parameters())
-    assert attacked(0.1, weight=2.)(judge, real, fake, labels=labels).item() == pytest.approx(2*attacked(0.1)(judge, real, fake, labels=labels).item())
+    assert adversarial_discriminator_loss(0.1, weight=2.)(judge, real, fake, labels=labels).item() == pytest.approx(2*adversarial_discriminator_loss(0.1)(judge, real, fake, labels=labels).item())
 
 
 def test_colours_are_inks_of_the_same_particles():
     generator = stirred(channels=3)
-    images = generator(*wishes(generator))
+    images = generator(*conditions(generator))
     assert images.shape == (4, 3, 12, 12)
-    with torch.no_grad(): generator.look.weight[2:].zero_()
-    same = generator(*wishes(generator))
+    with torch.no_grad(): generator.splat_head.weight[2:].zero_()
+    same = generator(*conditions(generator))
     assert torch.allclose(same[:, 0], same[:, 1], atol=1e-6) and torch.allclose(same[:, 0], same[:, 2], atol=1e-6)
 
 
 # Films
 
 def test_a_film_begins_with_the_cloud_ends_with_the_picture_and_moves_evenly():
-    generator, cloud = stirred(), sunflower(4, 9, generator=dice())
-    z, labels = wishes(generator)
-    frames = film(generator, z, labels, cloud, frames=7)
+    generator, cloud = stirred(), sunflower(4, 9, generator=rng())
+    z, labels = conditions(generator)
+    frames = trajectory(generator, z, labels, cloud, frames=7)
     with torch.no_grad(): assert torch.equal(frames[-1], generator(z, labels, cloud)) and frames.shape == (7, 4, 1, 12, 12)
-    path, memory = generator.move(z, labels, cloud)
+    path, hidden = generator.move(z, labels, cloud)
     middle = path[1].lerp(path[2], 0.5)                     # frame 3 of 0 … 6 is the moment 1.5 of 0 … 3
-    assert torch.allclose(frames[3], generator.draw(middle, memory), atol=1e-6)
-    assert sheets(frames, ncols=2).shape[:2] == (7, 1)
+    assert torch.allclose(frames[3], generator.draw(middle, hidden), atol=1e-6)
+    assert frame_grids(frames, ncols=2).shape[:2] == (7, 1)
 
 
 # The shipped weights
@@ -214,8 +215,8 @@ def test_shipped_weights_draw_what_they_are_asked_for_and_fall_apart_without_for
     assert class_agreement(generator, read_digits, 500) > 0.95 and sum(parameter.numel() for parameter in generator.parameters()) < 30_000
     labels = torch.arange(300) % 10
     with torch.no_grad():
-        path, memory = generator.move(noise(300, generator.latent_dim, generator=dice()), labels, force=0.)
-        assert (read_digits(generator.draw(path[-1], memory)) == labels).float().mean() < 0.5
+        path, hidden = generator.move(noise(300, generator.latent_dim, generator=rng()), labels, force_scale=0.)
+        assert (read_digits(generator.draw(path[-1], hidden)) == labels).float().mean() < 0.5
     assert {"settings", "parts", "race", "cost"} <= about.keys()
 
 
@@ -243,63 +244,63 @@ def test_the_command_says_what_is_wrong(arguments, fragment, tmp_path):
 # Bad input
 
 def test_bad_numbers_are_named():
-    for name in ("size", "latent_dim", "particles", "steps", "width", "heads", "character", "octaves"):
-        for wrong in (0, -1, 2.5, "3", None): said(lambda: GenesisParticle(**{"size": 12, name: wrong}), f"{name}:")
-    said(lambda: GenesisParticle(12, channels=2), "channels are 1 (grey) or 3")
-    said(lambda: GenesisParticle(12, classes=1), "classes: a whole number from 2 on")
-    said(lambda: GenesisParticle(12, dt=0), "dt: a number above 0")
-    said(lambda: GenesisParticle(12, damping=1.5), "damping")
-    said(lambda: GenesisParticle(12, width=30, heads=4), "30", "heads")
-    said(lambda: sunflower(1, 0), "particles:")
-    said(lambda: sunflower(0, 5), "clouds:")
+    for name in ("size", "latent_dim", "particles", "steps", "width", "heads", "noise_dim", "octaves"):
+        for wrong in (0, -1, 2.5, "3", None): message_of(lambda: GenesisParticle(**{"size": 12, name: wrong}), f"{name}:")
+    message_of(lambda: GenesisParticle(12, channels=2), "channels are 1 (grey) or 3")
+    message_of(lambda: GenesisParticle(12, classes=1), "classes: a whole number from 2 on")
+    message_of(lambda: GenesisParticle(12, dt=0), "dt: a number above 0")
+    message_of(lambda: GenesisParticle(12, damping=1.5), "damping")
+    message_of(lambda: GenesisParticle(12, width=30, heads=4), "30", "heads")
+    message_of(lambda: sunflower(1, 0), "particles:")
+    message_of(lambda: sunflower(0, 5), "clouds:")
 
 
 def test_bad_wishes_and_clouds_are_named():
     generator = stirred()
-    z, labels = wishes(generator)
-    said(lambda: generator(z, torch.tensor([0, 1, 2, 3])), "0 to 2")
-    said(lambda: generator(z), "must be told which one")
-    said(lambda: generator(noise(4, 5), labels), "[B, 6]")
-    said(lambda: generator(z, labels, sunflower(3, 9)), "generator.throw(4)")
-    said(lambda: generator(z, labels, sunflower(4, 9, character=3)), "[4, N, 8]")
-    said(lambda: generator(z, labels, size=0), "size:")
-    said(lambda: generator(z, labels, size=(8, 8, 8)), "(height, width)")
-    said(lambda: generator.move(z, labels, steps=4), "from 0 to 3")
-    said(lambda: film(generator, z, labels, frames=1), "frames:")
-    said(lambda: Enhanced(ConvDiscriminator(12, 4, classes=3), None), "enhancer is a function")
-    said(lambda: attacked(weight=-1), "weight:")
-    said(lambda: attacked("x"), "eps")
-    said(lambda: attacked(0.1, 0), "steps of the attack")
-    said(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=0.1), "such as attacked(0.1)", "0.1")
-    said(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=attacked), "such as attacked(0.1)")
-    said(lambda: stirred().move(*wishes(stirred()), cloud=40), "A cloud is a pair", "int")
-    said(lambda: create(3, seed=2**70), "seed")
-    said(lambda: create(3, particles=10**8), "particles")
-    said(lambda: create(3, scale=1e30), "scale")
+    z, labels = conditions(generator)
+    message_of(lambda: generator(z, torch.tensor([0, 1, 2, 3])), "0 to 2")
+    message_of(lambda: generator(z), "must be told which one")
+    message_of(lambda: generator(noise(4, 5), labels), "[B, 6]")
+    message_of(lambda: generator(z, labels, sunflower(3, 9)), "generator.sample_cloud(4)")
+    message_of(lambda: generator(z, labels, sunflower(4, 9, noise_dim=3)), "[4, N, 8]")
+    message_of(lambda: generator(z, labels, size=0), "size:")
+    message_of(lambda: generator(z, labels, size=(8, 8, 8)), "(height, width)")
+    message_of(lambda: generator.move(z, labels, steps=4), "from 0 to 3")
+    message_of(lambda: trajectory(generator, z, labels, frames=1), "frames:")
+    message_of(lambda: Augmented(ConvDiscriminator(12, 4, classes=3), None), "enhancer is a function")
+    message_of(lambda: adversarial_discriminator_loss(weight=-1), "weight:")
+    message_of(lambda: adversarial_discriminator_loss("x"), "eps")
+    message_of(lambda: adversarial_discriminator_loss(0.1, 0), "steps of the attack")
+    message_of(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=0.1), "such as attacked(0.1)", "0.1")
+    message_of(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=adversarial_discriminator_loss), "such as attacked(0.1)")
+    message_of(lambda: stirred().move(*conditions(stirred()), cloud=40), "A cloud is a pair", "int")
+    message_of(lambda: create(3, seed=2**70), "seed")
+    message_of(lambda: create(3, particles=10**8), "particles")
+    message_of(lambda: create(3, scale=1e30), "scale")
 
 
 def test_no_steps_is_a_cloud_and_not_an_error():
     generator = stirred()
-    path, memory = generator.move(*wishes(generator), steps=0)
-    assert len(path) == 1 and generator.draw(path[0], memory).shape == (4, 1, 12, 12)
+    path, hidden = generator.move(*conditions(generator), steps=0)
+    assert len(path) == 1 and generator.draw(path[0], hidden).shape == (4, 1, 12, 12)
 
 
 def test_bad_weights_are_named(tmp_path):
     torch.manual_seed(0)
     save_weights(tmp_path/"other.safetensors", nn.Linear(2, 2), settings={"size": 12})
-    said(lambda: load_genesis(tmp_path/"other.safetensors"), "does not hold a genesis particle")
+    message_of(lambda: load_genesis(tmp_path/"other.safetensors"), "does not hold a genesis particle")
     save_weights(tmp_path/"bare.safetensors", stirred())
-    said(lambda: load_genesis(tmp_path/"bare.safetensors"), "not how to build")
+    message_of(lambda: load_genesis(tmp_path/"bare.safetensors"), "not how to build")
     (tmp_path/"broken.safetensors").write_bytes(b"half a file")
-    said(lambda: load_genesis(tmp_path/"broken.safetensors"), "damaged")
+    message_of(lambda: load_genesis(tmp_path/"broken.safetensors"), "damaged")
     save_weights(tmp_path/"mine.safetensors", stirred(), settings=dict(size=12, latent_dim=6, classes=3, particles=9, steps=3, width=16))
     assert load_genesis(tmp_path/"mine.safetensors")[0].steps == 3
-    said(lambda: create("3", source=tmp_path/"mine.safetensors"), "each from 0 to 2")
-    said(lambda: load_genesis("genisis"), "No weights called")
+    message_of(lambda: create("3", source=tmp_path/"mine.safetensors"), "each from 0 to 2")
+    message_of(lambda: load_genesis("genisis"), "No weights called")
 
 
 def test_shipped_weights_are_near_real_digits_they_were_not_trained_on(real_data):
     "FID against MNIST's test images"
     from genesis_course.data import load_images
-    drawn = draw_as(load_genesis()[0], torch.arange(3000) % 10, seed=1)
+    drawn = sample_class(load_genesis()[0], torch.arange(3000) % 10, seed=1)
     assert frechet_distance(features(drawn), features(load_images("mnist", split="test"))) < 0.5

@@ -13,14 +13,16 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
-from helpers import said
+from helpers import message_of
 from genesis_course import gan, gpu, stable_gan, vae
 from genesis_course import genesis as particles
 from genesis_course.attention import Muon
 from genesis_course.data import Batches, digits_set
-from genesis_course.gpu import (RECIPES, Frugal, Progress, Recomputed, Steps, TensorBoard, activation_bytes, compiled, find_device, find_precision, hot_spots, launch, piecewise,
+from genesis_course.gpu import (RECIPES, AccumulatingTrainer, Progress, ActivationCheckpoint, Steps, TensorBoard, activation_bytes, compiled, find_device, find_precision, profile_operations, launch, microbatch_losses,
                                 matrix_rate, memory_needed, memory_used, ring_bytes, seconds_of, states_per_weight, step_seconds, train)
-from genesis_course.training import Momentum, Player, Trainer, load_weights, read_state
+from genesis_course.optim import Momentum
+from genesis_course.state import load_weights, read_state
+from genesis_course.training import Player, Trainer
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -46,26 +48,26 @@ def test_seconds_count_the_work_and_not_the_waiting():
 
 def test_rate_of_a_product():
     assert matrix_rate(64, device="cpu") > 1e7 and matrix_rate(32, torch.bfloat16, "cpu") > 1e5
-    said(lambda: matrix_rate(0), "side")
-    said(lambda: matrix_rate("8"), "side", "quotation marks")
+    message_of(lambda: matrix_rate(0), "side")
+    message_of(lambda: matrix_rate("8"), "side", "quotation marks")
 
 
 # Devices and precisions
 
 def test_devices_that_are_not_there():
     assert find_device("cpu") == CPU and find_device("auto").type in ("cpu", "cuda", "mps")
-    said(lambda: find_device("cuda:7"), "'cuda:7'", "cpu", "auto")
-    said(lambda: find_device("gpu"), "'gpu'")
+    message_of(lambda: find_device("cuda:7"), "'cuda:7'", "cpu", "auto")
+    message_of(lambda: find_device("gpu"), "'gpu'")
 
 def test_precisions_that_a_device_lacks(monkeypatch):
     assert (find_precision("fp32", CPU), find_precision("bf16", CPU)) == (None, "bf16-mixed")
-    said(lambda: find_precision("fp16", CPU), "graphics cards", "bf16")
-    said(lambda: find_precision("fp16", torch.device("mps")), "on mps take bf16")
-    said(lambda: find_precision("tf32", CPU), "2020", "bf16 or fp32")
-    said(lambda: find_precision("bf61", CPU), "Did you mean 'bf16'?", "fp32, tf32, bf16, fp16")
+    message_of(lambda: find_precision("fp16", CPU), "graphics cards", "bf16")
+    message_of(lambda: find_precision("fp16", torch.device("mps")), "on mps take bf16")
+    message_of(lambda: find_precision("tf32", CPU), "2020", "bf16 or fp32")
+    message_of(lambda: find_precision("bf61", CPU), "Did you mean 'bf16'?", "fp32, tf32, bf16, fp16")
     card = torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    said(lambda: find_precision("bf16", card), "compute capability 8", "fp16 or fp32")
+    message_of(lambda: find_precision("bf16", card), "compute capability 8", "fp16 or fp32")
     assert find_precision("fp16", card) == "16-mixed"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert find_precision("bf16", card) == "bf16-mixed" and find_precision("tf32", card) is None and torch.get_float32_matmul_precision() == "high"
@@ -104,24 +106,24 @@ def test_frozen_layers_need_no_gradient():
     needed, used = memory_needed(one, first_batch()), memory_used(one, first_batch())
     assert needed == used and needed["gradients"] == 4*(32*10+10) < needed["weights"]
 
-def gradient(pieces, seed=0, rows=50):
+def gradient(microbatches, seed=0, rows=50):
     one = player(seed)
-    for part in piecewise(Trainer(one, device="cpu"), one, first_batch(rows), pieces): part.backward()
+    for part in microbatch_losses(Trainer(one, device="cpu"), one, first_batch(rows), microbatches): part.backward()
     return torch.cat([p.grad.flatten() for p in one.module.parameters()])
 
-@given(pieces=st.integers(2, 60), seed=st.integers(0, 3))
+@given(microbatches=st.integers(2, 60), seed=st.integers(0, 3))
 @settings(max_examples=15, deadline=None)
-def test_pieces_have_the_gradient_of_the_whole_batch(pieces, seed): assert (gradient(pieces, seed)-gradient(1, seed)).abs().max() < 1e-6
+def test_pieces_have_the_gradient_of_the_whole_batch(microbatches, seed): assert (gradient(microbatches, seed)-gradient(1, seed)).abs().max() < 1e-6
 
 def test_pieces_log_what_the_whole_batch_would():
     def both(module, batch): return {"loss": loss(module, batch), "share": (module(batch[0]).argmax(1) == batch[1]).float().mean()}
-    whole, cut = (Frugal(player(loss=both), device="cpu", pieces=pieces).fit(batches(batch_size=60), 2) for pieces in (1, 7))
+    whole, cut = (AccumulatingTrainer(player(loss=both), device="cpu", microbatches=microbatches).fit(batches(batch_size=60), 2) for microbatches in (1, 7))
     for name in ("loss", "share"): assert [v for _, v in whole.history[name]] == pytest.approx([v for _, v in cut.history[name]], abs=1e-4)
     assert [s for s, _ in whole.history["loss"]] == [s for s, _ in cut.history["loss"]]
 
 def test_each_player_of_a_gan_takes_its_turn_in_pieces():
     torch.manual_seed(0)
-    trainer = Frugal(gan.gan_players(gan.Generator(4, 8, 16), gan.Discriminator(8, 16), 4), device="cpu", pieces=3).fit(batches())
+    trainer = AccumulatingTrainer(gan.gan_players(gan.Generator(4, 8, 16), gan.Discriminator(8, 16), 4), device="cpu", microbatches=3).fit(batches())
     assert trainer.step == 4 and set(trainer.history) == {"discriminator loss", "discriminator real logit", "discriminator fake logit", "generator loss"}
 
 def full_at(rows, asked=None):
@@ -132,12 +134,12 @@ def full_at(rows, asked=None):
     return small
 
 @pytest.mark.parametrize("rows, pieces", [(30, 2), (13, 4), (1, 64)])
-def test_memory_that_runs_out_leads_to_more_pieces_and_the_same_weights(rows, pieces, capsys):
+def test_memory_that_runs_out_leads_to_more_pieces_and_the_same_weights(rows, microbatches, capsys):
     asked = []
-    fitted = Frugal(player(loss=full_at(rows, asked), optimizer=torch.optim.SGD, lr=0.1), device="cpu", fit_memory=True).fit(batches(), 2)
+    fitted = AccumulatingTrainer(player(loss=full_at(rows, asked), optimizer=torch.optim.SGD, lr=0.1), device="cpu", fit_memory=True).fit(batches(), 2)
     whole = Trainer(player(optimizer=torch.optim.SGD, lr=0.1), device="cpu").fit(batches(), 2)
-    assert (weights(fitted)-weights(whole)).abs().max() < 1e-6 and fitted.pieces == pieces and asked[0] == 50
-    assert f"computed in {pieces} pieces from step 1 on" in capsys.readouterr().out
+    assert (weights(fitted)-weights(whole)).abs().max() < 1e-6 and fitted.microbatches == microbatches and asked[0] == 50
+    assert f"computed in {microbatches} pieces from step 1 on" in capsys.readouterr().out
 
 def test_memory_that_runs_out_in_the_middle_of_a_gradient_is_no_harm():
     "The second piece fails after the first has left its gradient"
@@ -147,32 +149,32 @@ def test_memory_that_runs_out_in_the_middle_of_a_gradient_is_no_harm():
         if len(calls) == 3: raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
         if len(batch[0]) == 50: raise MemoryError()
         return loss(module, batch)
-    fitted = Frugal(player(loss=second_fails, optimizer=torch.optim.SGD, lr=0.1), device="cpu", fit_memory=True).fit(batches(), 1)
+    fitted = AccumulatingTrainer(player(loss=second_fails, optimizer=torch.optim.SGD, lr=0.1), device="cpu", fit_memory=True).fit(batches(), 1)
     whole = Trainer(player(optimizer=torch.optim.SGD, lr=0.1), device="cpu").fit(batches(), 1)
-    assert fitted.pieces == 4 and (weights(fitted)-weights(whole)).abs().max() < 1e-6
+    assert fitted.microbatches == 4 and (weights(fitted)-weights(whole)).abs().max() < 1e-6
 
 def test_no_memory_gets_a_sentence_with_the_knob():
-    said(lambda: Trainer(player(loss=full_at(10)), device="cpu").fit(batches()), "not enough memory on cpu for step 1", "Halve the batch size", "bf16-mixed")
-    said(lambda: Frugal(player(loss=full_at(10)), device="cpu", pieces=2).fit(batches()), "Halve the batch size")
-    said(lambda: Frugal(player(loss=full_at(0)), device="cpu", fit_memory=True).fit(batches()), "Halve the batch size")
+    message_of(lambda: Trainer(player(loss=full_at(10)), device="cpu").fit(batches()), "not enough memory on cpu for step 1", "Halve the batch size", "bf16-mixed")
+    message_of(lambda: AccumulatingTrainer(player(loss=full_at(10)), device="cpu", microbatches=2).fit(batches()), "Halve the batch size")
+    message_of(lambda: AccumulatingTrainer(player(loss=full_at(0)), device="cpu", fit_memory=True).fit(batches()), "Halve the batch size")
     with pytest.raises(RuntimeError, match="something else"):
         def fails(module, batch): raise RuntimeError("something else")
-        Frugal(player(loss=fails), device="cpu", fit_memory=True).fit(batches())
+        AccumulatingTrainer(player(loss=fails), device="cpu", fit_memory=True).fit(batches())
 
 def test_pieces_that_are_none():
-    said(lambda: Frugal(player(), pieces=0), "pieces")
-    said(lambda: Frugal(player(), pieces="2"), "pieces", "quotation marks")
+    message_of(lambda: AccumulatingTrainer(player(), microbatches=0), "pieces")
+    message_of(lambda: AccumulatingTrainer(player(), microbatches="2"), "pieces", "quotation marks")
 
 def test_several_processes_do_not_cut_each_for_itself(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    said(lambda: Frugal(player(), fit_memory=True), "pieces yourself")
+    message_of(lambda: AccumulatingTrainer(player(), fit_memory=True), "pieces yourself")
 
 def test_recomputing_changes_nothing_but_memory():
     "Also with dropout, whose dice are thrown a second time alike"
     def deep(recompute):
         torch.manual_seed(0)
         blocks = [nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Dropout(0.3), nn.Linear(64, 64), nn.GELU()) for _ in range(5)]
-        return Player(nn.Sequential(nn.Flatten(), *(map(Recomputed, blocks) if recompute else blocks), nn.Linear(64, 10)), loss)
+        return Player(nn.Sequential(nn.Flatten(), *(map(ActivationCheckpoint, blocks) if recompute else blocks), nn.Linear(64, 10)), loss)
     runs, sizes = [], []
     for recompute in (False, True):
         one = deep(recompute)
@@ -183,7 +185,7 @@ def test_recomputing_changes_nothing_but_memory():
 
 def test_hot_spots_name_the_work():
     a = torch.randn(400, 400)
-    spots = hot_spots(lambda: [a @ a for _ in range(3)], CPU)
+    spots = profile_operations(lambda: [a @ a for _ in range(3)], CPU)
     assert spots[0][:2] == ("aten::mm", 3) and spots[0][2] > 0.5 and sum(share for *_, share in spots) <= 1.0001
 
 
@@ -193,17 +195,17 @@ def simulated_ring(workers, size):
     "A ring all-reduce with real numbers: the result of every worker, and the numbers that each has sent"
     values = torch.arange(float(workers*size)).view(workers, size).clone()
     expected, sent = values.mean(0), [0]*workers
-    pieces = [list(value.tensor_split(workers)) for value in values]
+    microbatches = [list(value.tensor_split(workers)) for value in values]
     for turn in range(2*(workers-1)):
         moves = []
         for k in range(workers):
             number = (k-turn) % workers if turn < workers-1 else (k+1-(turn-workers+1)) % workers
-            moves.append((k, number, pieces[k][number].clone()))
+            moves.append((k, number, microbatches[k][number].clone()))
             sent[k] += len(moves[-1][2])
         for k, number, piece in moves:
             to = (k+1) % workers
-            pieces[to][number] = pieces[to][number]+piece if turn < workers-1 else piece
-    return [torch.cat(piece)/workers for piece in pieces], expected, sent
+            microbatches[to][number] = microbatches[to][number]+piece if turn < workers-1 else piece
+    return [torch.cat(piece)/workers for piece in microbatches], expected, sent
 
 @pytest.mark.parametrize("workers", [2, 3, 4, 8])
 def test_a_ring_that_is_played_through_sends_what_the_formula_says(workers):
@@ -215,23 +217,23 @@ def test_costs_of_a_step():
     assert ring_bytes(100, 1) == 0 and step_seconds(1, 0.3, 1e9, 1.) == 0.3
     assert all(ring_bytes(100, n) < ring_bytes(100, n+1) < 200 for n in range(1, 50))
     assert step_seconds(4, 0.3, 4e8, 1e9) == pytest.approx(0.3/4+1.5*4e8/1e9+6*2e-5)
-    said(lambda: ring_bytes(100, 0), "workers")
-    said(lambda: step_seconds(2, 0.3, 1, 0), "bandwidth")
+    message_of(lambda: ring_bytes(100, 0), "workers")
+    message_of(lambda: step_seconds(2, 0.3, 1, 0), "bandwidth")
 
 
 # Scripts in processes
 
 def test_a_script_that_fails_or_hangs_gets_a_sentence():
     assert "hello 3" in launch("import sys\nprint('hello', sys.argv[1])", 1, 3)
-    said(lambda: launch("import math\nmath.sqrt(-1)", 1), "The script failed: ValueError: ")
-    said(lambda: launch("import time\ntime.sleep(60)", 1, seconds=2), "2 seconds")
-    said(lambda: launch("", 0), "count")
+    message_of(lambda: launch("import math\nmath.sqrt(-1)", 1), "The script failed: ValueError: ")
+    message_of(lambda: launch("import time\ntime.sleep(60)", 1, seconds=2), "2 seconds")
+    message_of(lambda: launch("", 0), "count")
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for processes by their number")
 def test_workers_of_a_script_that_hangs_are_ended(tmp_path):
     script = "import os, sys, time\nopen(os.path.join(sys.argv[1], os.environ['RANK']), 'w').write(str(os.getpid()))\ntime.sleep(600)"
     started = time.perf_counter()
-    said(lambda: launch(script, 2, tmp_path, seconds=25), "25 seconds")
+    message_of(lambda: launch(script, 2, tmp_path, seconds=25), "25 seconds")
     workers = [int(path.read_text()) for path in tmp_path.iterdir()]
     assert len(workers) == 2 and time.perf_counter()-started < 100
     for number in workers:
@@ -241,7 +243,7 @@ def test_more_processes_than_cards_are_refused(monkeypatch):
     monkeypatch.setattr(gpu, "find_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    said(lambda: gpu._place_of("auto", 2), "2 processes and 1 graphics cards", "--device cpu")
+    message_of(lambda: gpu._place_of("auto", 2), "2 processes and 1 graphics cards", "--device cpu")
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert gpu._place_of("auto", 2) == torch.device("cuda", 0)
 
@@ -279,7 +281,7 @@ def test_every_recipe_trains_and_leaves_its_files(name, tmp_path):
 def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatch, capsys):
     "Noise, augmentation, a moving average and a schedule included"
     train(name, out=tmp_path/"whole", **QUICK)
-    class Press(gpu.Asked):
+    class Press(gpu.RunConfig):
         "Ctrl-C after step 7"
         def after_step(self, trainer):
             if trainer.step == 7: signal.raise_signal(signal.SIGINT)
@@ -297,22 +299,22 @@ def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatc
 def test_a_first_stage_comes_once_and_can_be_stopped(tmp_path, monkeypatch, capsys):
     "The particles of `genesis` learn to redraw for an eighth of the steps, before the first checkpoint"
     stages = []
-    class Watched(gpu.Frugal):
+    class Watched(gpu.AccumulatingTrainer):
         "Ctrl-C in the first batch of a first stage, where `press` says so"
         press = True
         def fit(self, *arguments, **settings):
             stages.append([player.name for player in self.players])
             return super().fit(*arguments, **settings)
-        def turn(self, player, batch):
-            if self.press and player.name == "redrawing": signal.raise_signal(signal.SIGINT)
-            return super().turn(player, batch)
+        def train_step(self, player, batch):
+            if self.press and player.name == "reconstruction": signal.raise_signal(signal.SIGINT)
+            return super().train_step(player, batch)
     monkeypatch.setattr(gpu, "Frugal", Watched)
     assert train("genesis", out=tmp_path, **QUICK) is None and "Stopped in the first stage" in capsys.readouterr().out
-    assert not (tmp_path/"checkpoint.safetensors").exists() and stages == [["redrawing"]]
+    assert not (tmp_path/"checkpoint.safetensors").exists() and stages == [["reconstruction"]]
     Watched.press = False
     train("genesis", out=tmp_path, **QUICK)
     train("genesis", out=tmp_path, resume=True, **{**QUICK, "steps": 14})
-    assert stages[1:] == [["redrawing"], ["discriminator", "generator"], ["discriminator", "generator"]]
+    assert stages[1:] == [["reconstruction"], ["discriminator", "generator"], ["discriminator", "generator"]]
 
 def test_a_finished_run_can_be_made_longer(tmp_path):
     train("vae", out=tmp_path, **QUICK)
@@ -323,30 +325,30 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
 
 def test_runs_that_must_not_be_mixed(tmp_path):
     train("vae", out=tmp_path/"run", **QUICK)
-    said(lambda: train("vae", out=tmp_path/"run", **QUICK), "already holds a run", "--resume")
-    said(lambda: train("cnn", out=tmp_path/"run", resume=True, **QUICK), "recipe 'vae', not 'cnn'", "another --out")
-    said(lambda: train("vae", out=tmp_path/"run", resume=True, seed=1, **QUICK), "seed 0, not 1")
-    said(lambda: train("vae", "glyphs", out=tmp_path/"run", resume=True, **QUICK), "data 'digits', not 'glyphs'")
-    said(lambda: train("vae", out=tmp_path/"other", resume=True, **QUICK), "no run in", "without --resume")
+    message_of(lambda: train("vae", out=tmp_path/"run", **QUICK), "already holds a run", "--resume")
+    message_of(lambda: train("cnn", out=tmp_path/"run", resume=True, **QUICK), "recipe 'vae', not 'cnn'", "another --out")
+    message_of(lambda: train("vae", out=tmp_path/"run", resume=True, seed=1, **QUICK), "seed 0, not 1")
+    message_of(lambda: train("vae", "glyphs", out=tmp_path/"run", resume=True, **QUICK), "data 'digits', not 'glyphs'")
+    message_of(lambda: train("vae", out=tmp_path/"other", resume=True, **QUICK), "no run in", "without --resume")
     assert not (tmp_path/"other").exists()
     (tmp_path/"alien").mkdir()
     (tmp_path/"alien"/"checkpoint.safetensors").write_bytes(b"12345678not a checkpoint")
-    said(lambda: train("vae", out=tmp_path/"alien", resume=True, **QUICK), "damaged")
+    message_of(lambda: train("vae", out=tmp_path/"alien", resume=True, **QUICK), "damaged")
 
 @pytest.mark.parametrize("settings, fragments", [
     (dict(recipe="gtp"), ["'gtp'", "Did you mean 'gpt'?"]), (dict(recipe="diffuse"), ["cnn, rnn, gpt, vae, gan, genesis"]),
     (dict(recipe="cnn", data="mnits"), ["'mnits'", "Did you mean 'mnist'?"]), (dict(recipe="gpt", data="shakespear"), ["Did you mean 'shakespeare'?"]),
     (dict(recipe="cnn", device="cuda:9"), ["'cuda:9'", "auto"]), (dict(recipe="cnn", precision="fp16"), ["bf16"]), (dict(recipe="cnn", precision="half"), ["fp32, tf32, bf16, fp16"]),
     (dict(recipe="cnn", batch=0), ["batch"]), (dict(recipe="cnn", lr=-1.), ["lr"]), (dict(recipe="cnn", seed=-1), ["seed"]), (dict(recipe="gpt", size=8), ["no option 'size'", "batch"]),
-    (dict(recipe="cnn", steps=0), ["steps"]), (dict(recipe="gan", size=9), ["9 pixels"]), (dict(recipe="cnn", batch=5000), ["batch_size is 5,000"]), (dict(recipe="cnn", pieces=0), ["pieces"])])
+    (dict(recipe="cnn", steps=0), ["steps"]), (dict(recipe="gan", size=9), ["9 pixels"]), (dict(recipe="cnn", batch=5000), ["batch_size is 5,000"]), (dict(recipe="cnn", microbatches=0), ["pieces"])])
 def test_what_cannot_be_done_is_said_before_anything_is_written(settings, fragments, tmp_path):
-    said(lambda: train(**{**QUICK, "out": tmp_path/"run", **settings}), *fragments)
+    message_of(lambda: train(**{**QUICK, "out": tmp_path/"run", **settings}), *fragments)
     assert not (tmp_path/"run").exists()
 
 def test_folders_that_cannot_be_written(tmp_path):
     (tmp_path/"file").write_text("in the way")
-    said(lambda: train("vae", out=tmp_path/"file", **QUICK), "is a file, not a folder", "--out")
-    said(lambda: train("vae", out=tmp_path/"file"/"run", **QUICK), "Could not write", "choose another folder")
+    message_of(lambda: train("vae", out=tmp_path/"file", **QUICK), "is a file, not a folder", "--out")
+    message_of(lambda: train("vae", out=tmp_path/"file"/"run", **QUICK), "Could not write", "choose another folder")
 
 def test_memory_can_be_fitted_in_a_recipe(tmp_path, monkeypatch, capsys):
     real, calls = vae.vae_loss, []
@@ -355,7 +357,7 @@ def test_memory_can_be_fitted_in_a_recipe(tmp_path, monkeypatch, capsys):
         if len(batch[0]) > 40: raise torch.cuda.OutOfMemoryError("out of memory")
         return real(module, batch)
     monkeypatch.setattr(gpu, "vae_loss", small)
-    said(lambda: train("vae", out=tmp_path/"fails", **QUICK), "Halve the batch size")
+    message_of(lambda: train("vae", out=tmp_path/"fails", **QUICK), "Halve the batch size")
     train("vae", out=tmp_path/"fits", fit_memory=True, **QUICK)
     assert "computed in 4 pieces" in capsys.readouterr().out and max(calls[-4:]) == 32
 
@@ -400,7 +402,7 @@ def test_curves_reach_tensorboard_once(monkeypatch, tmp_path):
 
 def test_without_tensorboard_one_line_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
-    assert [type(each) for each in gpu._watchers(tmp_path, bar=True)] == [Progress]
+    assert [type(each) for each in gpu.loggers(tmp_path, bar=True)] == [Progress]
     assert "pip install tensorboard" in capsys.readouterr().out
 
 
@@ -436,7 +438,7 @@ def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
     printed = running.communicate(timeout=200)[0]
     assert running.returncode == 0 and printed.count("FID of the course:") == 1, printed
     assert json.loads((tmp_path/"run"/"run.json").read_text())["processes"] == 2 and (tmp_path/"run"/"sample.png").exists()
-    assert len(read_state(tmp_path/"run"/"checkpoint.safetensors")["dice"]) == 2
+    assert len(read_state(tmp_path/"run"/"checkpoint.safetensors")["rng_state"]) == 2
 
 
 # The benchmark

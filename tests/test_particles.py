@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
-from helpers import normal, said
+from helpers import normal, message_of
 from genesis_course.data import load_images, to_floats
 from genesis_course.particles import Particles, euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
 
@@ -12,17 +12,17 @@ DOUBLE = torch.float64
 
 def a_cloud(batch=2, count=7, axes=None, seed=0):
     "Position, size and ink of a cloud well inside the square, float64"
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     shape = (batch, count) if axes is None else (batch, count, axes)
-    return (torch.rand(batch, count, 2, generator=dice, dtype=DOUBLE)-0.5, 0.03+0.05*torch.rand(shape, generator=dice, dtype=DOUBLE), 0.2+torch.rand(batch, count, generator=dice, dtype=DOUBLE))
+    return (torch.rand(batch, count, 2, generator=rng, dtype=DOUBLE)-0.5, 0.03+0.05*torch.rand(shape, generator=rng, dtype=DOUBLE), 0.2+torch.rand(batch, count, generator=rng, dtype=DOUBLE))
 
 
-def dense(position, size, ink, height, width, fine=20):
+def dense(position, size, density, height, width, fine=20):
     "Oracle: every particle at every point of a fine grid, then the mean over each pixel"
     size = size[..., None].expand(*size.shape, 2) if size.ndim == 2 else size
     x, y = (((torch.arange(n*fine, dtype=DOUBLE)+0.5)*2/(n*fine)-1) for n in (width, height))
     powers = -((x-position[..., 0, None])**2/(2*size[..., 0, None]**2))[:, :, None, :] - ((y-position[..., 1, None])**2/(2*size[..., 1, None]**2))[:, :, :, None]
-    return F.avg_pool2d((ink[..., None, None]*powers.exp()).sum(dim=1)[:, None], fine)[:, 0]
+    return F.avg_pool2d((density[..., None, None]*powers.exp()).sum(dim=1)[:, None], fine)[:, 0]
 
 
 def amount(density): return density.sum(dim=(1, 2))*4/(density.shape[1]*density.shape[2])
@@ -55,9 +55,9 @@ def test_x_runs_to_the_right_and_y_downwards():
 @both_sizes
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 50), (28, 28), (40, 7)])
 def test_ink_is_conserved_at_every_resolution(axes, height, width):
-    position, size, ink = a_cloud(axes=axes)
+    position, size, density = a_cloud(axes=axes)
     product = size**2 if axes is None else size.prod(dim=2)
-    torch.testing.assert_close(amount(splat(position, size, ink, height, width)), (2*math.pi*product*ink).sum(dim=1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(amount(splat(position, size, density, height, width)), (2*math.pi*product*density).sum(dim=1), rtol=1e-5, atol=0)
 
 
 def test_ink_is_conserved_wherever_a_small_particle_stands():
@@ -87,15 +87,15 @@ def test_clouds_of_a_batch_do_not_know_of_each_other():
 
 
 def test_a_shift_by_whole_pixels_rolls_the_picture():
-    position, size, ink = a_cloud()
+    position, size, density = a_cloud()
     position, size = position*0.3, size*0.5
-    moved = splat(position+torch.tensor([2*2/20, -3*2/25], dtype=DOUBLE), size, ink, 25, 20)
-    torch.testing.assert_close(moved, splat(position, size, ink, 25, 20).roll((-3, 2), dims=(1, 2)), rtol=0, atol=1e-12)
+    moved = splat(position+torch.tensor([2*2/20, -3*2/25], dtype=DOUBLE), size, density, 25, 20)
+    torch.testing.assert_close(moved, splat(position, size, density, 25, 20).roll((-3, 2), dims=(1, 2)), rtol=0, atol=1e-12)
 
 
 def test_exchanged_axes_transpose_the_picture():
-    position, size, ink = a_cloud(axes=2)
-    torch.testing.assert_close(splat(position.flip(2), size.flip(2), ink, 13, 9), splat(position, size, ink, 9, 13).transpose(1, 2), rtol=0, atol=1e-13)
+    position, size, density = a_cloud(axes=2)
+    torch.testing.assert_close(splat(position.flip(2), size.flip(2), density, 13, 9), splat(position, size, density, 9, 13).transpose(1, 2), rtol=0, atol=1e-13)
 
 
 @both_sizes
@@ -106,8 +106,8 @@ def test_gradients_are_right(axes):
 
 
 def test_round_and_equal_pairs_are_the_same():
-    position, size, ink = a_cloud()
-    torch.testing.assert_close(splat(position, size[..., None].expand(-1, -1, 2), ink, 6, 5), splat(position, size, ink, 6, 5), rtol=0, atol=0)
+    position, size, density = a_cloud()
+    torch.testing.assert_close(splat(position, size[..., None].expand(-1, -1, 2), density, 6, 5), splat(position, size, density, 6, 5), rtol=0, atol=0)
 
 
 def test_no_particles_are_an_empty_picture_and_one_is_one():
@@ -244,65 +244,65 @@ def test_a_small_start_far_away_learns_nothing_and_a_large_one_arrives(seed):
 # Bad input
 
 def test_shapes_that_are_no_cloud():
-    position, size, ink = a_cloud()
-    said(lambda: splat(position[0], size[0], ink[0], 4, 4), "[B, N, 2]", "x[None]")
-    said(lambda: splat(position, size[:, :3], ink, 4, 4), "size float64 [2, 3]")
-    said(lambda: splat(position, size, ink[..., None], 4, 4), "ink float64 [2, 7, 1]")
-    said(lambda: splat(position[..., :1], size, ink, 4, 4), "position float64 [2, 7, 1]")
-    said(lambda: splat(position.long(), size, ink, 4, 4), "int64")
-    said(lambda: splat("cloud", size, ink, 4, 4), "str")
-    said(lambda: splat(position, 0.1, ink, 4, 4), "size float")
+    position, size, density = a_cloud()
+    message_of(lambda: splat(position[0], size[0], density[0], 4, 4), "[B, N, 2]", "x[None]")
+    message_of(lambda: splat(position, size[:, :3], density, 4, 4), "size float64 [2, 3]")
+    message_of(lambda: splat(position, size, density[..., None], 4, 4), "ink float64 [2, 7, 1]")
+    message_of(lambda: splat(position[..., :1], size, density, 4, 4), "position float64 [2, 7, 1]")
+    message_of(lambda: splat(position.long(), size, density, 4, 4), "int64")
+    message_of(lambda: splat("cloud", size, density, 4, 4), "str")
+    message_of(lambda: splat(position, 0.1, density, 4, 4), "size float")
 
 
 @pytest.mark.parametrize("height, width, name", [(0, 4, "height"), (4, 0, "width"), (4, 2.5, "width"), ("4", 4, "height"), (True, 4, "height")])
-def test_pictures_without_pixels(height, width, name): said(lambda: splat(*a_cloud(), height, width), name, "whole number")
+def test_pictures_without_pixels(height, width, name): message_of(lambda: splat(*a_cloud(), height, width), name, "whole number")
 
 
 def test_picture_wants_a_density():
-    said(lambda: picture(torch.zeros(2, 1, 4, 4)), "[2, 1, 4, 4]", "splat")
-    said(lambda: picture([1.]), "list")
+    message_of(lambda: picture(torch.zeros(2, 1, 4, 4)), "[2, 1, 4, 4]", "splat")
+    message_of(lambda: picture([1.]), "list")
 
 
 def test_steps_that_cannot_be_taken():
     x, v = torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)
-    for dt in (0, -0.1, math.nan, "0.1", None): said(lambda: simulate(x, v, spring, dt, 5), "dt", "above 0")
-    for damping in (-0.1, 1.1, math.nan): said(lambda: simulate(x, v, spring, 0.1, 5, damping), "damping", "at most 1")
-    for steps in (-1, 2.5, "5"): said(lambda: simulate(x, v, spring, 0.1, steps), "steps", "whole number")
+    for dt in (0, -0.1, math.nan, "0.1", None): message_of(lambda: simulate(x, v, spring, dt, 5), "dt", "above 0")
+    for damping in (-0.1, 1.1, math.nan): message_of(lambda: simulate(x, v, spring, 0.1, 5, damping), "damping", "at most 1")
+    for steps in (-1, 2.5, "5"): message_of(lambda: simulate(x, v, spring, 0.1, steps), "steps", "whole number")
 
 
 def test_positions_that_are_none():
     v = torch.zeros(1, 2, 2)
-    said(lambda: simulate(torch.full((1, 2, 2), math.nan), v, spring, 0.1, 5), "position", "NaN", "before the first step")
-    said(lambda: simulate(torch.zeros(1, 2, 3), v, spring, 0.1, 5), "[1, 2, 3]")
-    said(lambda: simulate([0., 0.], v, spring, 0.1, 5), "list")
-    said(lambda: simulate(torch.zeros(1, 2, 2), torch.full((1, 2, 2), math.inf), spring, 0.1, 5), "velocity", "before the first step")
+    message_of(lambda: simulate(torch.full((1, 2, 2), math.nan), v, spring, 0.1, 5), "position", "NaN", "before the first step")
+    message_of(lambda: simulate(torch.zeros(1, 2, 3), v, spring, 0.1, 5), "[1, 2, 3]")
+    message_of(lambda: simulate([0., 0.], v, spring, 0.1, 5), "list")
+    message_of(lambda: simulate(torch.zeros(1, 2, 2), torch.full((1, 2, 2), math.inf), spring, 0.1, 5), "velocity", "before the first step")
 
 
 def test_an_explosion_names_its_step():
-    message = said(lambda: simulate(torch.ones(1, 1, 2), torch.zeros(1, 1, 2), lambda x: -x, 3., 500), "flew apart", "smaller dt", "ω·dt < 2")
+    message = message_of(lambda: simulate(torch.ones(1, 1, 2), torch.zeros(1, 1, 2), lambda x: -x, 3., 500), "flew apart", "smaller dt", "ω·dt < 2")
     step = int(message.split("at step ")[1].split()[0])
     assert simulate(torch.ones(1, 1, 2), torch.zeros(1, 1, 2), lambda x: -x, 3., step-1).isfinite().all()
 
 
 def test_clouds_that_cannot_be_scattered():
-    for batch, count in [(0, 3), (3, 0), (2.5, 3), (3, "4")]: said(lambda: scatter(batch, count), "whole number")
-    for size in (0, -0.1, math.nan, (0.1, 0)): said(lambda: scatter(1, 3, size), "size", "above 0")
-    for sizes in ((), (0.1, 0.1, 0.1)): said(lambda: scatter(1, 3, sizes), "one number, or a pair")
-    said(lambda: scatter(1, 3, spread=-1), "spread")
-    said(lambda: scatter(1, 3, amount=0), "amount")
+    for batch, count in [(0, 3), (3, 0), (2.5, 3), (3, "4")]: message_of(lambda: scatter(batch, count), "whole number")
+    for size in (0, -0.1, math.nan, (0.1, 0)): message_of(lambda: scatter(1, 3, size), "size", "above 0")
+    for sizes in ((), (0.1, 0.1, 0.1)): message_of(lambda: scatter(1, 3, sizes), "one number, or a pair")
+    message_of(lambda: scatter(1, 3, spread=-1), "spread")
+    message_of(lambda: scatter(1, 3, amount=0), "amount")
 
 
 def test_fits_that_cannot_be_made():
     images, start = torch.zeros(2, 1, 8, 8), scatter(2, 3)
-    said(lambda: fit_particles(torch.zeros(2, 3, 8, 8), start), "grey", "[2, 3, 8, 8]")
-    said(lambda: fit_particles(images.to(torch.uint8), start), "uint8", "to_floats")
-    said(lambda: fit_particles(images*3-9, start), "[-1, 1]")
-    said(lambda: fit_particles(images, scatter(1, 3)), "2 images", "1 clouds")
-    said(lambda: fit_particles(images, start.position), "scatter")
-    said(lambda: fit_particles(images, Particles(*(x[:, :0] for x in start))), "without particles")
-    for size in (0., -0.1): said(lambda: fit_particles(images, start._replace(size=start.size*0+size)), "sizes", "above 0")
-    said(lambda: fit_particles(images, start._replace(ink=start.ink*0)), "inks", "above 0")
-    said(lambda: fit_particles(images, start._replace(position=start.position*math.nan)), "positions", "NaN")
-    said(lambda: fit_particles(images*math.nan, start), "images", "NaN")
-    said(lambda: fit_particles(images, start, steps=0), "steps")
-    said(lambda: fit_particles(images, start, lr=0), "lr")
+    message_of(lambda: fit_particles(torch.zeros(2, 3, 8, 8), start), "grey", "[2, 3, 8, 8]")
+    message_of(lambda: fit_particles(images.to(torch.uint8), start), "uint8", "to_floats")
+    message_of(lambda: fit_particles(images*3-9, start), "[-1, 1]")
+    message_of(lambda: fit_particles(images, scatter(1, 3)), "2 images", "1 clouds")
+    message_of(lambda: fit_particles(images, start.position), "scatter")
+    message_of(lambda: fit_particles(images, Particles(*(x[:, :0] for x in start))), "without particles")
+    for size in (0., -0.1): message_of(lambda: fit_particles(images, start._replace(size=start.size*0+size)), "sizes", "above 0")
+    message_of(lambda: fit_particles(images, start._replace(density=start.density*0)), "inks", "above 0")
+    message_of(lambda: fit_particles(images, start._replace(position=start.position*math.nan)), "positions", "NaN")
+    message_of(lambda: fit_particles(images*math.nan, start), "images", "NaN")
+    message_of(lambda: fit_particles(images, start, steps=0), "steps")
+    message_of(lambda: fit_particles(images, start, lr=0), "lr")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from helpers import said
+from helpers import message_of
 from genesis_course import plots
 from genesis_course.plots import FILMS, film_bytes, save_film, show_film
 
@@ -93,40 +93,40 @@ def test_shown_in_a_notebook_it_is_a_picture_with_alt_text(monkeypatch):
 # Bad input
 
 def test_endings_that_are_no_film():
-    for name in ("film.mp4", "film", "film.jpg"): said(lambda: save_film(name, ramp()), ".gif, .webp, .png", "ending")
+    for name in ("film.mp4", "film", "film.jpg"): message_of(lambda: save_film(name, ramp()), ".gif, .webp, .png", "ending")
 
 
 def test_frames_that_are_none(tmp_path):
-    said(lambda: save_film(tmp_path/"a.gif", ramp()[:0]), "at least one frame")
-    said(lambda: save_film(tmp_path/"a.gif", []), "at least one frame")
-    said(lambda: save_film(tmp_path/"a.gif", None), "at least one frame")
-    said(lambda: save_film(tmp_path/"a.gif", 3*ramp()), "[-1, 1]")
-    said(lambda: save_film(tmp_path/"a.gif", ramp()*math.nan), "NaN")
-    said(lambda: save_film(tmp_path/"a.gif", torch.zeros(4, 2, 8, 8)), "C = 1 or 3")
+    message_of(lambda: save_film(tmp_path/"a.gif", ramp()[:0]), "at least one frame")
+    message_of(lambda: save_film(tmp_path/"a.gif", []), "at least one frame")
+    message_of(lambda: save_film(tmp_path/"a.gif", None), "at least one frame")
+    message_of(lambda: save_film(tmp_path/"a.gif", 3*ramp()), "[-1, 1]")
+    message_of(lambda: save_film(tmp_path/"a.gif", ramp()*math.nan), "NaN")
+    message_of(lambda: save_film(tmp_path/"a.gif", torch.zeros(4, 2, 8, 8)), "C = 1 or 3")
     assert not list(tmp_path.iterdir())
 
 
 def test_times_that_are_none():
-    said(lambda: film_bytes(ramp(), seconds=0), "seconds", "above 0")
-    said(lambda: film_bytes(ramp(), seconds="3"), "quotation marks")
-    said(lambda: film_bytes(ramp(), hold=-1), "hold")
+    message_of(lambda: film_bytes(ramp(), seconds=0), "seconds", "above 0")
+    message_of(lambda: film_bytes(ramp(), seconds="3"), "quotation marks")
+    message_of(lambda: film_bytes(ramp(), hold=-1), "hold")
 
 
 def test_a_place_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path/"folder.gif").mkdir()
-    said(lambda: save_film(tmp_path/"folder.gif", ramp()), "folder.gif", "that is a folder")
+    message_of(lambda: save_film(tmp_path/"folder.gif", ramp()), "folder.gif", "that is a folder")
     (tmp_path/"file").write_text("mine")
-    said(lambda: save_film(tmp_path/"file"/"film.gif", ramp()), "choose another folder")
+    message_of(lambda: save_film(tmp_path/"file"/"film.gif", ramp()), "choose another folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.gif"] and (tmp_path/"file").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="permissions do not bind this user")
 def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
-    try: said(lambda: save_film(tmp_path/"film.gif", ramp()), "may not write there")
+    try: message_of(lambda: save_film(tmp_path/"film.gif", ramp()), "may not write there")
     finally: tmp_path.chmod(0o700)
 
 
 def test_pillow_without_webp_is_named(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda name: False)
-    said(lambda: film_bytes(ramp(), ".webp"), "WebP", ".gif or .png")
+    message_of(lambda: film_bytes(ramp(), ".webp"), "WebP", ".gif or .png")

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 import pytest
 import torch
-from helpers import said
+from helpers import message_of
 from genesis_course.data import Batches
-from genesis_course.training import each_tensor, processes, read_state
+from genesis_course.processes import processes, tree_map
+from genesis_course.state import read_state
 
 HERE = Path(__file__).parent
 TOGETHER = ["same", "clipped", "list", "loader", "methods", "gan", "stable", "vaegan", "norm", "stops", "resumed", "refused", "thawed"]
@@ -141,8 +142,8 @@ def test_parts_of_a_batch_are_the_batch():
 
 
 def test_parts_that_are_not_equal_are_refused():
-    said(lambda: Batches(torch.arange(40), batch_size=10).set_epoch(0, part=(0, 3)), "10 row", "3 equal parts", "multiple of 3")
-    said(lambda: Batches(torch.arange(41), batch_size=10).set_epoch(0, part=(0, 2)), "1 row", "drop_last=True")
+    message_of(lambda: Batches(torch.arange(40), batch_size=10).set_epoch(0, part=(0, 3)), "10 row", "3 equal parts", "multiple of 3")
+    message_of(lambda: Batches(torch.arange(41), batch_size=10).set_epoch(0, part=(0, 2)), "1 row", "drop_last=True")
     Batches(torch.arange(41), batch_size=10, drop_last=True).set_epoch(0, part=(1, 2))
 
 
@@ -156,5 +157,5 @@ def test_alone_there_is_one_process(monkeypatch):
 
 def test_every_tensor_of_a_batch_is_changed():
     batch = {"x": (torch.ones(4), [torch.zeros(4), "text"]), "n": 3}
-    halved = each_tensor(batch, lambda tensor: tensor[::2])
+    halved = tree_map(batch, lambda tensor: tensor[::2])
     assert len(halved["x"][0]) == len(halved["x"][1][0]) == 2 and halved["x"][1][1] == "text" and halved["n"] == 3

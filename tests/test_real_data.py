@@ -9,7 +9,8 @@ from genesis_course.attention import Transformer
 from genesis_course.cnn import Augment, ResNet
 from genesis_course.data import Batches, Text, load_images, load_text
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
-from genesis_course.training import Player, Trainer, accuracy, evaluate, fit, one_cycle
+from genesis_course.optim import one_cycle
+from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from genesis_course.data import Text, load_text
 from genesis_course.rnn import (CELLS, GraphMemory, GRUCell, LSTMCell, RNNCell, RecurrentLM, bits_per_character, detach, draw_surprise, generate, graph_size,
-                                influence, next_probabilities, next_token_loss, set_forget_bias, stream, text_loss, unroll, write)
+                                influence, next_probabilities, next_token_loss, set_forget_bias, stream, text_loss, unroll, complete)
 from genesis_course.support import CourseError
 from genesis_course.training import Player, Trainer
 
@@ -103,11 +103,11 @@ def test_state_carried_equals_one_long_pass(cell):
 def test_generate_with_state_equals_recomputing_from_scratch(cell):
     lm, ids = model(cell), SAMPLE.ids[:6].view(2, 3)
     for sampling in (dict(top_k=1), dict(temperature=0.7, top_p=0.9)):
-        carried, dice = generate(lm, ids, 12, generator=torch.Generator().manual_seed(5), **sampling), torch.Generator().manual_seed(5)
+        carried, rng = generate(lm, ids, 12, generator=torch.Generator().manual_seed(5), **sampling), torch.Generator().manual_seed(5)
         slow = ids
         for _ in range(12):
             chances = next_probabilities(lm(slow)[0][:, -1].detach(), **sampling)
-            slow = torch.cat([slow, torch.multinomial(chances, 1, generator=dice)], dim=1)
+            slow = torch.cat([slow, torch.multinomial(chances, 1, generator=rng)], dim=1)
         assert torch.equal(carried, slow)
         assert torch.equal(carried[:, :3], ids) and carried.shape == (2, 15)
     assert torch.equal(generate(lm, ids, 0), ids)
@@ -179,7 +179,7 @@ def test_a_uniform_model_costs_log_v():
     lm = model()
     with torch.no_grad():
         for parameter in lm.head.parameters(): parameter.zero_()
-    for carry in (False, True): assert text_loss(lm, SAMPLE, 20, carry=carry) == pytest.approx(math.log(len(SAMPLE.vocabulary)), abs=1e-5)
+    for stateful in (False, True): assert text_loss(lm, SAMPLE, 20, stateful=stateful) == pytest.approx(math.log(len(SAMPLE.vocabulary)), abs=1e-5)
     assert bits_per_character(math.log(8)) == pytest.approx(3)
 
 
@@ -188,12 +188,12 @@ def test_text_loss_does_not_depend_on_the_cut_when_the_state_is_carried(cell):
     lm = model(cell)
     ids = SAMPLE.ids
     whole = F.cross_entropy(lm(ids[None, :-1])[0][0], ids[1:]).item()
-    for context in (1, 7, 64, len(ids)-1): assert text_loss(lm, SAMPLE, context, carry=True, rows=1) == pytest.approx(whole, abs=1e-5)
+    for context in (1, 7, 64, len(ids)-1): assert text_loss(lm, SAMPLE, context, stateful=True, rows=1) == pytest.approx(whole, abs=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 90), st.integers(1, 40), st.integers(1, 80), st.booleans())
-def test_text_loss_counts_every_character_but_the_first_once(length, context, rows, carry):
+def test_text_loss_counts_every_character_but_the_first_once(length, context, rows, stateful):
     class Fixed(nn.Module):
         "Its loss for a target does not depend on anything else, so the mean over the text is known"
         def __init__(self):
@@ -204,7 +204,7 @@ def test_text_loss_counts_every_character_but_the_first_once(length, context, ro
     lm = Fixed()
     if length <= context: return
     expected = F.cross_entropy(lm.scores.expand(length-1, -1), text.ids[1:]).item()
-    assert text_loss(lm, text, context, carry=carry, rows=rows) == pytest.approx(expected, abs=1e-5)
+    assert text_loss(lm, text, context, stateful=stateful, rows=rows) == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_carry_every_window_starts_blind():
@@ -264,7 +264,7 @@ def test_it_learns_and_two_runs_are_equal_bit_for_bit(cell):
         return lm
     first, again = run(), run()
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values()))
-    assert text_loss(first, SAMPLE, 64, carry=True) < 0.6*math.log(len(SAMPLE.vocabulary))
+    assert text_loss(first, SAMPLE, 64, stateful=True) < 0.6*math.log(len(SAMPLE.vocabulary))
 
 
 def test_gradient_reaches_every_parameter():
@@ -281,7 +281,7 @@ def test_draw_surprise_draws_one_tile_for_each_character():
 
 
 def test_write_begins_with_the_prompt_and_has_the_length():
-    passage = write(model(), SAMPLE, "the fox", 25, temperature=0.8, generator=torch.Generator().manual_seed(0))
+    passage = complete(model(), SAMPLE, "the fox", 25, temperature=0.8, generator=torch.Generator().manual_seed(0))
     assert passage.startswith("the fox") and len(passage) == 32 and set(passage) <= set(SAMPLE.vocabulary)
 
 
@@ -330,10 +330,10 @@ def test_an_unknown_cell_is_named():
 
 
 def test_unknown_characters_in_a_prompt_are_all_named():
-    with says("'é'", "'中'", "leave it out"): write(model(), SAMPLE, "thé 中")
+    with says("'é'", "'中'", "leave it out"): complete(model(), SAMPLE, "thé 中")
     for nothing in ("", None, 7):
-        with says("at least one character"): write(model(), SAMPLE, nothing)
-    with says("This model knows 5 characters", "28|29|27"): write(model(size=5), SAMPLE, "the")
+        with says("at least one character"): complete(model(), SAMPLE, nothing)
+    with says("This model knows 5 characters", "28|29|27"): complete(model(size=5), SAMPLE, "the")
 
 
 def test_a_text_shorter_than_the_context():
@@ -376,7 +376,7 @@ def test_a_batch_that_is_no_pair():
 
 def test_a_text_that_is_none_or_another_one():
     small = Text("hello world "*30)
-    for use in (lambda text: text_loss(model(), text, 8), lambda text: write(model(), text, "he", 3)):
+    for use in (lambda text: text_loss(model(), text, 8), lambda text: complete(model(), text, "he", 3)):
         with says("This model knows 28 characters", f"has {len(small.vocabulary)}"): use(small)
         for nothing in ("hello world"*9, SAMPLE.ids, None):
             with says("should be a Text"): use(nothing)

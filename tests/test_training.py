@@ -16,11 +16,12 @@ from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
-from helpers import said
-from genesis_course import training
+from helpers import message_of
+from genesis_course import optim, state, training
 from genesis_course.support import CourseError
-from genesis_course.training import (Callback, Checkpoint, EarlyStopping, Live, Player, Trainer, Validate, accuracy, evaluate, fit, load_weights,
-                                     range_test, read_state, save_weights, write_state)
+from genesis_course.state import load_weights, read_state, save_weights, write_state
+from genesis_course.training import (Callback, Checkpoint, EarlyStopping, Player, PlotLosses,
+                                     Trainer, Validate, accuracy, evaluate, fit, range_test)
 
 CPU = torch.device("cpu")
 
@@ -109,19 +110,19 @@ def test_evaluate_weighs_batches_by_their_size():
 def test_range_test_leaves_the_player_as_it_was():
     tested = player(dropout=0.5, optimizer=torch.optim.Adam)
     Trainer(tested, device="cpu").fit(batches(2))
-    before = [tensor.clone() for tensor in tested.module.state_dict().values()], json.dumps(training._pack(tested.optimizer.state_dict(), {})), torch.get_rng_state()
+    before = [tensor.clone() for tensor in tested.module.state_dict().values()], json.dumps(state._pack(tested.optimizer.state_dict(), {})), torch.get_rng_state()
     tried = range_test(tested, batches(3), high=100., steps=50)
-    after = list(tested.module.state_dict().values()), json.dumps(training._pack(tested.optimizer.state_dict(), {})), torch.get_rng_state()
+    after = list(tested.module.state_dict().values()), json.dumps(state._pack(tested.optimizer.state_dict(), {})), torch.get_rng_state()
     assert all(map(torch.equal, before[0], after[0])) and before[1] == after[1] and torch.equal(before[2], after[2])
     assert len(tried) > 10 and tried[0][0] == pytest.approx(1e-5)
 
 
 # Optimisers and schedules, against PyTorch's
 
-PAIRS = [(training.SGD, torch.optim.SGD, dict(lr=0.03), {}), (training.Momentum, torch.optim.SGD, dict(lr=0.01, momentum=0.9), {}),
-         (training.RMSprop, torch.optim.RMSprop, dict(lr=0.01), dict(alpha=0.9)), (training.Adam, torch.optim.Adam, dict(lr=0.01, betas=(0.8, 0.99)), {}),
-         (training.Adam, torch.optim.Adam, dict(lr=0.01, weight_decay=0.1), {}),
-         (lambda p, **s: training.Adam(p, decoupled=True, **s), torch.optim.AdamW, dict(lr=0.01, weight_decay=0.1), {})]
+PAIRS = [(optim.SGD, torch.optim.SGD, dict(lr=0.03), {}), (optim.Momentum, torch.optim.SGD, dict(lr=0.01, momentum=0.9), {}),
+         (optim.RMSprop, torch.optim.RMSprop, dict(lr=0.01), dict(alpha=0.9)), (optim.Adam, torch.optim.Adam, dict(lr=0.01, betas=(0.8, 0.99)), {}),
+         (optim.Adam, torch.optim.Adam, dict(lr=0.01, weight_decay=0.1), {}),
+         (lambda p, **s: optim.Adam(p, decoupled=True, **s), torch.optim.AdamW, dict(lr=0.01, weight_decay=0.1), {})]
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("ours, theirs, both, extra", PAIRS)
@@ -154,12 +155,12 @@ def lrs_of(scheduler_of, total):
 def test_schedules_equal_torch(total):
     S, rise = torch.optim.lr_scheduler, total//5
     steps = [k/total for k in range(total)]
-    assert [training.cosine(t, 0.1) for t in steps] == pytest.approx(lrs_of(lambda o: S.CosineAnnealingLR(o, total, eta_min=0.1), total), abs=1e-9)
-    assert [training.exponential(t, 0.02) for t in steps] == pytest.approx(lrs_of(lambda o: S.ExponentialLR(o, 0.02**(1/total)), total), abs=1e-9)
+    assert [optim.cosine(t, 0.1) for t in steps] == pytest.approx(lrs_of(lambda o: S.CosineAnnealingLR(o, total, eta_min=0.1), total), abs=1e-9)
+    assert [optim.exponential(t, 0.02) for t in steps] == pytest.approx(lrs_of(lambda o: S.ExponentialLR(o, 0.02**(1/total)), total), abs=1e-9)
     warmed = lrs_of(lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.01, total_iters=rise), S.CosineAnnealingLR(o, total-rise)], [rise]), total)
-    assert [training.warm_up(training.cosine, rise/total)(t) for t in steps] == pytest.approx(warmed, abs=1e-9)
+    assert [optim.warm_up(optim.cosine, rise/total)(t) for t in steps] == pytest.approx(warmed, abs=1e-9)
     cycle = lrs_of(lambda o: S.OneCycleLR(o, 1., total_steps=total, pct_start=0.3, cycle_momentum=False), total)
-    assert [training.one_cycle(k/(total-1), peak=(0.3*total-1)/(total-1)) for k in range(total)] == pytest.approx(cycle, abs=1e-9)
+    assert [optim.one_cycle(k/(total-1), peak=(0.3*total-1)/(total-1)) for k in range(total)] == pytest.approx(cycle, abs=1e-9)
 
 def test_a_fit_follows_its_schedule_from_beginning_to_end():
     seen = []
@@ -198,7 +199,7 @@ def test_validation_logs_loss_and_metrics_once_an_epoch():
     assert [step for step, _ in trainer.history["valid accuracy"]] == [3, 6] and "valid loss" in trainer.history
 
 def test_live_writes_one_line_of_text_outside_notebooks(capsys):
-    fit(network(), F.cross_entropy, batches(3), callbacks=[Live()], device="cpu")
+    fit(network(), F.cross_entropy, batches(3), callbacks=[PlotLosses()], device="cpu")
     assert "loss" in capsys.readouterr().err
 
 
@@ -231,12 +232,12 @@ def run_until(path, source, step=None, resume=None, optimizer=torch.optim.Adam, 
     np.random.seed(0)
     def noisy(module, batch): return cross_entropy(module, (batch[0]+0.1*torch.randn(batch[0].shape)+0.1*random.random()+0.1*float(np.random.rand()), batch[1]))
     extra = dict(momentum=0.9) if optimizer is torch.optim.SGD else {}
-    learner = player(dropout=0.3, loss=noisy, optimizer=optimizer, lr=0.01, schedule=training.warm_up(training.cosine), clip=1., **extra)
+    learner = player(dropout=0.3, loss=noisy, optimizer=optimizer, lr=0.01, schedule=optim.warm_up(optim.cosine), clip=1., **extra)
     callbacks = [Validate(batches(1, seed=5)), EarlyStopping(50), Checkpoint(path, every=1), *([StopAt(step, kill)] if step else [])]
     return Trainer(learner, callbacks, device="cpu").fit(sources()[source], epochs=4, resume=resume)
 
 @pytest.mark.parametrize("source", ["list", "set_epoch", "DataLoader"])
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, training.Adam])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, optim.Adam])
 def test_a_run_stopped_anywhere_and_resumed_equals_the_uninterrupted_one(tmp_path, source, optimizer):
     whole = run_until(tmp_path/"whole", source, optimizer=optimizer)
     for step in (1, 5, 6, 7, 13, 24):
@@ -274,7 +275,7 @@ def test_a_run_killed_at_ten_random_steps_equals_the_uninterrupted_one_bit_for_b
 WRITER = textwrap.dedent("""
     import sys, torch
     torch.set_num_threads(1)
-    from genesis_course.training import write_state
+    from genesis_course.state import write_state
     step = 0
     while True:
         write_state(sys.argv[1], {"step": step, "weights": torch.full((200_000,), float(step))})
@@ -283,11 +284,11 @@ WRITER = textwrap.dedent("""
 """)
 
 def test_kill_during_a_write_leaves_a_whole_checkpoint(tmp_path):
-    dice, path, last = random.Random(0), tmp_path/"run.safetensors", -1
+    rng, path, last = random.Random(0), tmp_path/"run.safetensors", -1
     for _ in range(4):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
         writer.stdout.readline()
-        time.sleep(dice.uniform(0.01, 0.2))
+        time.sleep(rng.uniform(0.01, 0.2))
         writer.kill()
         writer.wait()
         writer.stdout.close()
@@ -366,28 +367,28 @@ def test_a_truncated_checkpoint_is_a_sentence(checkpoint, share):
     data = checkpoint.read_bytes()
     damaged = checkpoint.with_name("damaged")
     damaged.write_bytes(data[:int(share*len(data))])
-    said(lambda: read_state(damaged), "damaged")
+    message_of(lambda: read_state(damaged), "damaged")
 
 def test_foreign_files_are_sentences_and_change_nothing(checkpoint, tmp_path):
     save_file({"w": torch.zeros(2)}, tmp_path/"weights")
     torch.save({"w": torch.zeros(2)}, tmp_path/"pickle")
     def resume(trained, path): return lambda: Trainer(trained, device="cpu").fit(batches(2), epochs=2, resume=path)
-    said(resume(player(), tmp_path/"weights"), "not a checkpoint of this course")
-    said(resume(player(), tmp_path/"pickle"), "not a safetensors file")
-    said(resume(player(), tmp_path/"missing"), "could not be read", "missing")
-    said(resume(player(), tmp_path), "could not be read")
+    message_of(resume(player(), tmp_path/"weights"), "not a checkpoint of this course")
+    message_of(resume(player(), tmp_path/"pickle"), "not a safetensors file")
+    message_of(resume(player(), tmp_path/"missing"), "could not be read", "missing")
+    message_of(resume(player(), tmp_path), "could not be read")
     other = Player(nn.Linear(8, 3), cross_entropy)
     before = [tensor.clone() for tensor in other.module.parameters()]
-    said(resume(other, checkpoint), "does not fit", "None")
+    message_of(resume(other, checkpoint), "does not fit", "None")
     wider = Player(nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Dropout(0.), nn.Linear(32, 3)), cross_entropy)
-    said(resume(wider, checkpoint), "[16, 8] there and [32, 8] here")
-    said(resume(player(name="other"), checkpoint), "players are called")
-    said(resume(player(optimizer=torch.optim.SGD), checkpoint), "was Adam, yours is SGD")
+    message_of(resume(wider, checkpoint), "[16, 8] there and [32, 8] here")
+    message_of(resume(player(name="other"), checkpoint), "players are called")
+    message_of(resume(player(optimizer=torch.optim.SGD), checkpoint), "was Adam, yours is SGD")
     assert all(map(torch.equal, before, other.module.parameters()))
 
 def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path/"file").write_text("")
-    said(lambda: Trainer(player(), Checkpoint(tmp_path/"file"/"run"), device="cpu").fit(batches(1)), "Could not write")
+    message_of(lambda: Trainer(player(), Checkpoint(tmp_path/"file"/"run"), device="cpu").fit(batches(1)), "Could not write")
 
 
 # Ctrl-C
@@ -438,28 +439,28 @@ def test_fit_in_another_thread_leaves_the_handler_alone():
 # Mistakes
 
 @pytest.mark.parametrize("lr", ["0.1", None, -1, 0, math.nan, math.inf, True, [0.1]])
-def test_a_wrong_learning_rate_is_a_sentence(lr): said(lambda: player(lr=lr), "learning rate", repr(lr))
+def test_a_wrong_learning_rate_is_a_sentence(lr): message_of(lambda: player(lr=lr), "learning rate", repr(lr))
 
-def test_a_text_learning_rate_says_quotation_marks(): said(lambda: player(lr="0.1"), "quotation marks")
+def test_a_text_learning_rate_says_quotation_marks(): message_of(lambda: player(lr="0.1"), "quotation marks")
 
 @pytest.mark.parametrize("epochs", [0, -1, 2.5, "3", None, True])
-def test_wrong_epochs_are_a_sentence(epochs): said(lambda: Trainer(player(), device="cpu").fit(batches(1), epochs=epochs), "epochs", repr(epochs))
+def test_wrong_epochs_are_a_sentence(epochs): message_of(lambda: Trainer(player(), device="cpu").fit(batches(1), epochs=epochs), "epochs", repr(epochs))
 
 @pytest.mark.parametrize("loss, fragment", [
     (lambda module, batch: None, "returned None"), (lambda module, batch: {}, "returned None"), (lambda module, batch: cross_entropy(module, batch).item(), "without .item()"),
     (lambda module, batch: module(batch[0]), "shape is [10, 3]"), (lambda module, batch: cross_entropy(module, batch).detach(), "cut off"),
     (lambda module, batch: {"loss": torch.tensor(1.)}, "cut off")])
-def test_a_loss_that_cannot_be_minimised_is_a_sentence(loss, fragment): said(lambda: Trainer(player(loss=loss, name="judge"), device="cpu").fit(batches(1)), fragment, "'judge'")
+def test_a_loss_that_cannot_be_minimised_is_a_sentence(loss, fragment): message_of(lambda: Trainer(player(loss=loss, name="judge"), device="cpu").fit(batches(1)), fragment, "'judge'")
 
 def test_empty_batches_are_a_sentence():
     for nothing in ([], iter([]), LOADER(torch.utils.data.TensorDataset(torch.zeros(3, 1)), batch_size=4, drop_last=True)):
-        said(lambda: Trainer(player(), device="cpu").fit(nothing), "not one batch")
+        message_of(lambda: Trainer(player(), device="cpu").fit(nothing), "not one batch")
 
-def test_no_batches_at_all_is_a_sentence(): said(lambda: Trainer(player(), device="cpu").fit(None), "no batches")
+def test_no_batches_at_all_is_a_sentence(): message_of(lambda: Trainer(player(), device="cpu").fit(None), "no batches")
 
 def test_a_generator_is_refused_before_an_epoch_is_wasted():
     trainer = Trainer(player(), device="cpu")
-    said(lambda: trainer.fit((batch for batch in batches()), epochs=2), "only once")
+    message_of(lambda: trainer.fit((batch for batch in batches()), epochs=2), "only once")
     assert trainer.step == 0
     trainer.fit((batch for batch in batches(3)))
     assert trainer.step == 3
@@ -468,41 +469,41 @@ def test_batches_that_hide_a_generator_are_found_in_epoch_2():
     class Once:
         def __init__(self): self.inside = iter(batches(2))
         def __iter__(self): return self.inside
-    said(lambda: Trainer(player(), device="cpu").fit(Once(), epochs=2), "epoch 2", "only once")
+    message_of(lambda: Trainer(player(), device="cpu").fit(Once(), epochs=2), "epoch 2", "only once")
 
 def test_a_schedule_needs_a_length():
-    said(lambda: Trainer(player(schedule=training.cosine), device="cpu").fit(iter(batches())), "no length")
+    message_of(lambda: Trainer(player(schedule=optim.cosine), device="cpu").fit(iter(batches())), "no length")
 
-def test_a_schedule_must_return_a_factor(): said(lambda: Trainer(player(schedule=lambda t: math.nan), device="cpu").fit(batches(1)), "schedule", "nan")
+def test_a_schedule_must_return_a_factor(): message_of(lambda: Trainer(player(schedule=lambda t: math.nan), device="cpu").fit(batches(1)), "schedule", "nan")
 
 def test_frozen_parameters_are_a_sentence():
     frozen = network().requires_grad_(False)
-    said(lambda: Player(frozen, cross_entropy, name="judge"), "'judge'", "nothing to learn")
+    message_of(lambda: Player(frozen, cross_entropy, name="judge"), "'judge'", "nothing to learn")
     thawed = player()
     thawed.module.requires_grad_(False)
-    said(lambda: Trainer(thawed, device="cpu").fit(batches(1)), "frozen parameters")
+    message_of(lambda: Trainer(thawed, device="cpu").fit(batches(1)), "frozen parameters")
 
 def test_wrong_players_and_callbacks_are_sentences():
-    said(lambda: Trainer([]), "needs a Player")
-    said(lambda: Trainer(network()), "needs a Player")
-    said(lambda: Trainer([player(), player()]), "name of its own")
-    said(lambda: Trainer(player(), callbacks=[Live]), "is not a callback")
-    said(lambda: Player(3, cross_entropy), "torch.nn.Module")
-    said(lambda: player(clip=-1), "clip")
+    message_of(lambda: Trainer([]), "needs a Player")
+    message_of(lambda: Trainer(network()), "needs a Player")
+    message_of(lambda: Trainer([player(), player()]), "name of its own")
+    message_of(lambda: Trainer(player(), callbacks=[PlotLosses]), "is not a callback")
+    message_of(lambda: Player(3, cross_entropy), "torch.nn.Module")
+    message_of(lambda: player(clip=-1), "clip")
 
 def test_fit_says_that_it_needs_pairs():
     x, y = batches(1)[0]
-    said(lambda: fit(network(), F.cross_entropy, (x, y), device="cpu"), "pairs")
+    message_of(lambda: fit(network(), F.cross_entropy, (x, y), device="cpu"), "pairs")
 
 def test_early_stopping_without_validation_is_a_sentence():
-    said(lambda: Trainer(player(), EarlyStopping(1), device="cpu").fit(batches(1)), "Validate")
+    message_of(lambda: Trainer(player(), EarlyStopping(1), device="cpu").fit(batches(1)), "Validate")
 
 def test_an_empty_validation_set_is_a_sentence():
-    said(lambda: fit(network(), F.cross_entropy, batches(1), valid=[], device="cpu"), "validation set empty")
+    message_of(lambda: fit(network(), F.cross_entropy, batches(1), valid=[], device="cpu"), "validation set empty")
 
 def test_a_tensor_on_another_device_is_a_sentence():
     def mixed(module, batch): raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!")
-    said(lambda: Trainer(player(loss=mixed), device="cpu").fit(batches(1)), "cuda:0 and cpu", "device=x.device")
+    message_of(lambda: Trainer(player(loss=mixed), device="cpu").fit(batches(1)), "cuda:0 and cpu", "device=x.device")
 
 def test_a_nan_loss_names_player_step_and_remedy_and_spares_the_weights():
     def explode(module, batch): return cross_entropy(module, batch)*(math.nan if explode.step == 5 else 1)
@@ -511,26 +512,26 @@ def test_a_nan_loss_names_player_step_and_remedy_and_spares_the_weights():
     explode.step = 1
     victim = player(loss=explode, name="generator", lr=0.25)
     trainer = Trainer(victim, Count(), device="cpu")
-    said(lambda: trainer.fit(batches(3), epochs=3), "'generator'", "nan in step 5 (epoch 2)", "0.25", "0.025", "clip=1.0")
+    message_of(lambda: trainer.fit(batches(3), epochs=3), "'generator'", "nan in step 5 (epoch 2)", "0.25", "0.025", "clip=1.0")
     assert all(parameter.isfinite().all() for parameter in victim.module.parameters()) and len(trainer.history["loss"]) == 5
 
 def test_a_loss_that_is_nan_from_the_start_blames_the_loss():
-    said(lambda: Trainer(player(loss=lambda module, batch: -module(batch[0]).abs().neg().log().mean()), device="cpu").fit(batches(1)), "step 1", "nothing has been learned yet")
+    message_of(lambda: Trainer(player(loss=lambda module, batch: -module(batch[0]).abs().neg().log().mean()), device="cpu").fit(batches(1)), "step 1", "nothing has been learned yet")
 
 def test_a_loss_that_really_diverges_is_caught():
     wild = player(optimizer=torch.optim.SGD, lr=1e9, loss=lambda module, batch: module(batch[0]).pow(2).mean())
-    assert "learning rate is too high" in said(lambda: Trainer(wild, device="cpu").fit(batches(6), epochs=100))
+    assert "learning rate is too high" in message_of(lambda: Trainer(wild, device="cpu").fit(batches(6), epochs=100))
     assert all(parameter.isfinite().all() for parameter in wild.module.parameters())
 
 def test_nan_in_the_data_is_called_so():
     data = batches(3)
     data[1][0][2, 3] = math.nan
-    said(lambda: Trainer(player(), device="cpu").fit(data), "step 2", "data contain NaN")
+    message_of(lambda: Trainer(player(), device="cpu").fit(data), "step 2", "data contain NaN")
 
 def test_on_an_accelerator_the_step_of_a_nan_is_still_named():
     trainer = Trainer(player(), device="cpu")
     trainer.pending = [(trainer.players[0], "loss", step, 1, torch.tensor(math.inf if step == 37 else 1.)) for step in range(1, 51)]
-    said(lambda: trainer.history, "inf in step 37 (epoch 1)")
+    message_of(lambda: trainer.history, "inf in step 37 (epoch 1)")
     assert len(trainer.history["loss"]) == 50
 
 
@@ -544,13 +545,13 @@ def test_weights_come_back_in_float32_and_close(tmp_path):
         assert state[name].dtype == value.dtype
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-6)
 
-def test_unknown_weights_are_a_sentence_that_names_the_known(): said(lambda: load_weights("transformers"), "lstm", "transformer")
+def test_unknown_weights_are_a_sentence_that_names_the_known(): message_of(lambda: load_weights("transformers"), "lstm", "transformer")
 
-def test_a_missing_file_of_weights_is_a_sentence(tmp_path): said(lambda: load_weights(tmp_path/"gone.safetensors"), "could not be read")
+def test_a_missing_file_of_weights_is_a_sentence(tmp_path): message_of(lambda: load_weights(tmp_path/"gone.safetensors"), "could not be read")
 
 def test_a_checkpoint_is_no_file_of_weights(tmp_path):
     Trainer(player(), Checkpoint(tmp_path/"run.safetensors"), device="cpu").fit(batches())
-    said(lambda: load_weights(tmp_path/"run.safetensors"), "resume=")
+    message_of(lambda: load_weights(tmp_path/"run.safetensors"), "resume=")
 
 
 # Precision
@@ -569,4 +570,4 @@ def test_mixed_precision_trains_float32_weights_close_to_full_precision():
     torch.testing.assert_close(ends[0][0], ends[1][0], rtol=0, atol=5e-3)
     assert ends[0][1] == pytest.approx(ends[1][1], abs=0.02)
 
-def test_an_unknown_precision_is_a_sentence(): said(lambda: Trainer(player(), device="cpu", precision="8-magic"), "precision")
+def test_an_unknown_precision_is_a_sentence(): message_of(lambda: Trainer(player(), device="cpu", precision="8-magic"), "precision")

@@ -11,15 +11,17 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from helpers import said
+from helpers import message_of
 from genesis_course.attention import Muon, Transformer
 from genesis_course.cnn import BatchNorm, ResNet, conv_block
 from genesis_course.data import Batches, load_images, to_floats
 from genesis_course.stable_gan import spectral_norm
 from genesis_course.support import CourseError, import_torchvision
-from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit, load_weights, one_cycle, save_weights
+from genesis_course.optim import one_cycle
+from genesis_course.state import load_weights, save_weights
+from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit
 from genesis_course.transfer import (METHODS, GradualUnfreezing, LowRank, Standardise, add_adapters, backbone, discriminative, few_labels, freeze,
-                                     imagenet_resnet18, left_out, merge, parts, prepare, replace_head, take_weights, trained_weights, unfreeze)
+                                     imagenet_resnet18, left_out, merge, parts, prepare, replace_head, load_pretrained, trained_weights, unfreeze)
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,21 +108,21 @@ def test_names_reach_into_parts():
 
 def test_parts_are_named_from_the_input_on():
     assert list(parts(small())) == ["stem", "stage1", "stage2", "head"]
-    assert list(parts(Transformer(9, 8, 8, 2, 2))) == ["embedding", "neighbours", "blocks.0", "blocks.1", "norm", "head"]
+    assert list(parts(Transformer(9, 8, 8, 2, 2))) == ["embedding", "causal_conv", "blocks.0", "blocks.1", "norm", "head"]
     assert list(parts(nn.Sequential(nn.Flatten(), nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))) == ["1", "3"]
     layer = nn.Linear(2, 2)
     assert parts(layer) == {"": layer}
 
 def test_a_part_of_no_name_is_told_with_those_there_are():
-    said(lambda: freeze(small(), "stage9"), "'stage9'", "Did you mean 'stage")
-    said(lambda: unfreeze(small(), "backbone"), "Its parts are stem, stage1, stage2, head")
-    said(lambda: add_adapters(small(), 1, names=["nowhere"]), "no part 'nowhere'")
-    said(lambda: freeze(small(), ""), "no part ''")
-    said(lambda: freeze(small(), 3), "no part 3")
+    message_of(lambda: freeze(small(), "stage9"), "'stage9'", "Did you mean 'stage")
+    message_of(lambda: unfreeze(small(), "backbone"), "Its parts are stem, stage1, stage2, head")
+    message_of(lambda: add_adapters(small(), 1, names=["nowhere"]), "no part 'nowhere'")
+    message_of(lambda: freeze(small(), ""), "no part ''")
+    message_of(lambda: freeze(small(), 3), "no part 3")
 
 def test_a_frozen_network_has_nothing_to_train():
-    said(lambda: Player(freeze(small()), F.cross_entropy), "nothing to learn")
-    said(lambda: fit(freeze(small()), F.cross_entropy, pairs()), "nothing to learn")
+    message_of(lambda: Player(freeze(small()), F.cross_entropy), "nothing to learn")
+    message_of(lambda: fit(freeze(small()), F.cross_entropy, pairs()), "nothing to learn")
 
 
 # Heads and weights
@@ -136,26 +138,26 @@ def test_a_new_head_is_new_and_alone():
     assert replace_head(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5)), 6, "0")[0].weight.shape == (6, 3)
 
 def test_heads_that_cannot_be():
-    said(lambda: replace_head(small(), 0), "classes", "from 1 on")
-    said(lambda: replace_head(small(), "10"), "quotation marks")
-    said(lambda: replace_head(conv_block(1, 2), 3), "no linear layer in this Sequential")
-    said(lambda: replace_head(small(), 3, "stem"), "'stem' is a Sequential", "'head.3'")
-    said(lambda: replace_head(small(), 3, "tail"), "no part 'tail'")
+    message_of(lambda: replace_head(small(), 0), "classes", "from 1 on")
+    message_of(lambda: replace_head(small(), "10"), "quotation marks")
+    message_of(lambda: replace_head(conv_block(1, 2), 3), "no linear layer in this Sequential")
+    message_of(lambda: replace_head(small(), 3, "stem"), "'stem' is a Sequential", "'head.3'")
+    message_of(lambda: replace_head(small(), 3, "tail"), "no part 'tail'")
 
 def test_weights_of_other_classes_or_another_architecture_are_refused_and_change_nothing():
     network = small(4)
     before = state(network)
-    said(lambda: take_weights(network, small(6).state_dict()), "end in 6 classes, your network in 4", "but='head.3'")
-    said(lambda: take_weights(network, ResNet(1, 4, (4, 12)).state_dict()), "another architecture", "stage2")
-    said(lambda: take_weights(network, ResNet(1, 4, (4, 8, 8)).state_dict()), "another architecture", "'stage3", "None here")
-    said(lambda: take_weights(network, {name: value for name, value in before.items() if "stem" not in name}), "the shape None there")
-    said(lambda: take_weights(network, before, but="neck"), "no part 'neck'")
+    message_of(lambda: load_pretrained(network, small(6).state_dict()), "end in 6 classes, your network in 4", "but='head.3'")
+    message_of(lambda: load_pretrained(network, ResNet(1, 4, (4, 12)).state_dict()), "another architecture", "stage2")
+    message_of(lambda: load_pretrained(network, ResNet(1, 4, (4, 8, 8)).state_dict()), "another architecture", "'stage3", "None here")
+    message_of(lambda: load_pretrained(network, {name: value for name, value in before.items() if "stem" not in name}), "the shape None there")
+    message_of(lambda: load_pretrained(network, before, exclude="neck"), "no part 'neck'")
     assert changed(network, before) == set()
 
 def test_weights_fit_all_but_the_head():
     network, source = small(4), small(6, seed=1)
     before, theirs = state(network), source.state_dict()
-    take_weights(network, theirs, but="head")
+    load_pretrained(network, theirs, exclude="head")
     assert all(torch.equal(value, (before if name.startswith("head") else theirs)[name]) for name, value in network.state_dict().items())
 
 def test_the_backbone_reads_letters_and_its_file_is_small():
@@ -178,8 +180,8 @@ def test_few_labels_are_as_many_of_each_class_and_repeat():
     few = few_labels(digits, 3, seed=5)
     assert few.counts().tolist() == [3]*10 and torch.equal(few.images, few_labels(digits, 3, seed=5).images)
     assert not torch.equal(few.images, few_labels(digits, 3, seed=6).images)
-    said(lambda: few_labels(digits, 1000), "not 1,000 images of every class", "the rarest has")
-    said(lambda: few_labels(digits, 0), "from 1 on")
+    message_of(lambda: few_labels(digits, 1000), "not 1,000 images of every class", "the rarest has")
+    message_of(lambda: few_labels(digits, 0), "from 1 on")
 
 
 # Rates by depth
@@ -218,8 +220,8 @@ def test_rates_by_depth_with_other_optimisers(optimizer):
     assert set(dict(network.named_parameters())) <= changed(network, before)
 
 def test_rates_for_another_network_are_refused():
-    said(lambda: Player(small(), F.cross_entropy, discriminative(small())), "another network than the player")
-    said(lambda: discriminative(small(), 0), "factor between the learning rates", "above 0")
+    message_of(lambda: Player(small(), F.cross_entropy, discriminative(small())), "another network than the player")
+    message_of(lambda: discriminative(small(), 0), "factor between the learning rates", "above 0")
 
 def test_a_resumed_run_with_rates_by_depth_ends_in_the_same_weights(tmp_path):
     def trainer():
@@ -273,7 +275,7 @@ def test_an_optimiser_that_does_not_know_a_part_is_caught():
     player = Player(network, _loss, only_awake)
     unfreeze(network)
     assert left_out(network, player.optimizer) == ["stem.0.weight", "stem.1.weight", "stem.1.bias"]
-    said(lambda: Trainer(player, GradualUnfreezing(), device="cpu").fit(pairs()), "built without 3 parameters", "'stem.0.weight'")
+    message_of(lambda: Trainer(player, GradualUnfreezing(), device="cpu").fit(pairs()), "built without 3 parameters", "'stem.0.weight'")
 
 def test_a_player_knows_what_is_frozen_now_and_thawed_later():
     network = freeze(small(), "stem")
@@ -287,17 +289,17 @@ def test_a_player_knows_what_is_frozen_now_and_thawed_later():
     assert "stem.0.weight" in changed(network, before)
 
 def test_paces_that_cannot_be():
-    said(lambda: GradualUnfreezing(every=0), "steps from one part to the next", "from 1 on")
-    said(lambda: Trainer(Player(small(), _loss), GradualUnfreezing(), device="cpu").fit(iter(pairs())), "GradualUnfreezing(every=50)")
+    message_of(lambda: GradualUnfreezing(every=0), "steps from one part to the next", "from 1 on")
+    message_of(lambda: Trainer(Player(small(), _loss), GradualUnfreezing(), device="cpu").fit(iter(pairs())), "GradualUnfreezing(every=50)")
 
 
 # Adapters
 
 def with_b(network, seed=0):
     "As if the adapters had been trained"
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     for layer in network.modules():
-        if isinstance(layer, LowRank): layer.B.data = 0.1*torch.randn(layer.B.shape, generator=dice)
+        if isinstance(layer, LowRank): layer.B.data = 0.1*torch.randn(layer.B.shape, generator=rng)
     return network
 
 @pytest.mark.parametrize("layer, x", [(nn.Linear(5, 7), torch.randn(3, 5)), (nn.Conv2d(2, 6, 3, stride=2), torch.randn(2, 2, 9, 9)), (nn.Conv2d(4, 6, 3, groups=2), torch.randn(2, 4, 5, 5)),
@@ -341,16 +343,16 @@ def test_adapters_count_r_times_rows_and_columns():
     assert trained_weights(add_adapters(Transformer(9, 8, 8, 2, 2), 2, names=["blocks"])) == 2*2*((8+24)+(8+8)+(8+32)+(32+8))
 
 def test_ranks_that_cannot_be_and_layers_that_are_taken():
-    said(lambda: add_adapters(small(), 0), "rank of the adapters", "from 1 on")
-    said(lambda: add_adapters(small(), -2), "rank of the adapters")
-    said(lambda: add_adapters(small(), 1.5), "rank of the adapters", "1.5")
-    said(lambda: add_adapters(small(), 5), "A rank of 5", "'stem.0'", "4 by 9", "4 is the most")
-    said(lambda: add_adapters(small(), 2, alpha=0), "alpha", "above 0")
-    said(lambda: add_adapters(add_adapters(small(), 1), 1), "has an adapter already")
-    said(lambda: add_adapters(nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)), 1), "no linear or convolutional layer")
+    message_of(lambda: add_adapters(small(), 0), "rank of the adapters", "from 1 on")
+    message_of(lambda: add_adapters(small(), -2), "rank of the adapters")
+    message_of(lambda: add_adapters(small(), 1.5), "rank of the adapters", "1.5")
+    message_of(lambda: add_adapters(small(), 5), "A rank of 5", "'stem.0'", "4 by 9", "4 is the most")
+    message_of(lambda: add_adapters(small(), 2, alpha=0), "alpha", "above 0")
+    message_of(lambda: add_adapters(add_adapters(small(), 1), 1), "has an adapter already")
+    message_of(lambda: add_adapters(nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)), 1), "no linear or convolutional layer")
     network = small()
     before = [parameter.requires_grad for parameter in network.parameters()]
-    said(lambda: add_adapters(network, 5), "is the most")
+    message_of(lambda: add_adapters(network, 5), "is the most")
     assert before == [parameter.requires_grad for parameter in network.parameters()]      # refused before anything was frozen
 
 
@@ -376,13 +378,13 @@ def test_adapters_on_tied_weights_keep_them_tied():
 def test_weights_with_adapters_go_to_a_file_and_come_back(tmp_path):
     network = with_b(add_adapters(small(), 2)).eval()
     save_weights(tmp_path/"adapted", network)
-    again = take_weights(add_adapters(small(seed=5), 2), load_weights(tmp_path/"adapted")[0]).eval()
+    again = load_pretrained(add_adapters(small(seed=5), 2), load_weights(tmp_path/"adapted")[0]).eval()
     torch.testing.assert_close(again(pictures()), network(pictures()), atol=5e-3, rtol=0)      # kept in half precision
     save_weights(tmp_path/"merged", merge(network))
-    torch.testing.assert_close(take_weights(small(seed=5), load_weights(tmp_path/"merged")[0]).eval()(pictures()), network(pictures()), atol=5e-3, rtol=0)
+    torch.testing.assert_close(load_pretrained(small(seed=5), load_weights(tmp_path/"merged")[0]).eval()(pictures()), network(pictures()), atol=5e-3, rtol=0)
     other = add_adapters(small(), 3)
     before = state(other)
-    said(lambda: take_weights(other, load_weights(tmp_path/"adapted")[0]), "another architecture", "parametrizations.weight")
+    message_of(lambda: load_pretrained(other, load_weights(tmp_path/"adapted")[0]), "another architecture", "parametrizations.weight")
     assert changed(other, before) == set()
 
 @pytest.mark.parametrize("norms", [True, False])
@@ -416,20 +418,20 @@ def test_a_merged_network_can_be_pickled_and_takes_adapters_again():
 def test_a_rank_that_is_refused_leaves_the_network_as_it_was(rank):
     network = small()
     before = state(network)
-    said(lambda: add_adapters(network, rank), "rank")
-    said(lambda: prepare(network, "adapters", rank=rank), "rank")
+    message_of(lambda: add_adapters(network, rank), "rank")
+    message_of(lambda: prepare(network, "adapters", rank=rank), "rank")
     assert list(before) == list(network.state_dict()) and changed(network, before) == set()
     assert trained_weights(network) == trained_weights(small())
 
 def test_a_backbone_for_fifty_two_other_classes_has_a_new_head():
     torch.manual_seed(0)
     assert not torch.equal(backbone(52).head[-1].weight, backbone().head[-1].weight)
-    for classes in (0, 1.5, True, "10"): said(lambda: backbone(classes), "classes", "from 1 on")
+    for classes in (0, 1.5, True, "10"): message_of(lambda: backbone(classes), "classes", "from 1 on")
 
 def test_weights_of_another_precision_are_taken_and_the_networks_own_is_kept():
     network = small(seed=1)
     for kind in (torch.float16, torch.float64):
-        take_weights(network, {name: value.to(kind) if value.is_floating_point() else value for name, value in small().state_dict().items()})
+        load_pretrained(network, {name: value.to(kind) if value.is_floating_point() else value for name, value in small().state_dict().items()})
         assert {p.dtype for p in network.parameters()} == {torch.float32}
         torch.testing.assert_close(network.stem[0].weight, small().stem[0].weight, atol=1e-3, rtol=1e-3)
 
@@ -453,7 +455,7 @@ def test_each_way_trains_what_it_says_and_learns(method):
     if method in ("all layers", "rates by depth", "gradual unfreezing"): assert in_part(moved, "stem")
 
 def test_a_way_of_no_name():
-    said(lambda: prepare(backbone(10), "magic"), "no way of fine-tuning called 'magic'", "adapters")
+    message_of(lambda: prepare(backbone(10), "magic"), "no way of fine-tuning called 'magic'", "adapters")
 
 
 
@@ -464,38 +466,38 @@ def test_a_way_of_no_name():
 def test_what_is_no_state_dict_is_refused_and_nothing_changes(weights):
     network = small()
     before = state(network)
-    said(lambda: take_weights(network, weights), "Weights are a state dict", "load_weights(…)[0]")
+    message_of(lambda: load_pretrained(network, weights), "Weights are a state dict", "load_weights(…)[0]")
     assert changed(network, before) == set()
 
 def test_wrapped_and_adapted_weights_are_told_apart_from_another_architecture():
     plain = small().state_dict()
     for prefix, what in (("module.", "several devices"), ("_orig_mod.", "torch.compile")):
-        said(lambda: take_weights(small(), {prefix+name: value for name, value in plain.items()}), "The network of these weights", what, "network."+prefix[:-1])
-    said(lambda: take_weights(torch.compile(small(), backend="eager"), plain), "Your network went through torch.compile")
-    said(lambda: take_weights(nn.DataParallel(small()), plain), "Your network was wrapped")
-    said(lambda: take_weights(small(), add_adapters(small(), 1).state_dict()), "The network of these weights has adapters")
-    said(lambda: take_weights(add_adapters(small(), 1), plain), "Your network has adapters")
-    assert torch.equal(take_weights(small(seed=1), plain, but=None).stem[0].weight, plain["stem.0.weight"])
+        message_of(lambda: load_pretrained(small(), {prefix+name: value for name, value in plain.items()}), "The network of these weights", what, "network."+prefix[:-1])
+    message_of(lambda: load_pretrained(torch.compile(small(), backend="eager"), plain), "Your network went through torch.compile")
+    message_of(lambda: load_pretrained(nn.DataParallel(small()), plain), "Your network was wrapped")
+    message_of(lambda: load_pretrained(small(), add_adapters(small(), 1).state_dict()), "The network of these weights has adapters")
+    message_of(lambda: load_pretrained(add_adapters(small(), 1), plain), "Your network has adapters")
+    assert torch.equal(load_pretrained(small(seed=1), plain, exclude=None).stem[0].weight, plain["stem.0.weight"])
 
-@pytest.mark.parametrize("use", [parts, freeze, unfreeze, merge, trained_weights, discriminative, lambda network: take_weights(network, {}), lambda network: replace_head(network, 3),
+@pytest.mark.parametrize("use", [parts, freeze, unfreeze, merge, trained_weights, discriminative, lambda network: load_pretrained(network, {}), lambda network: replace_head(network, 3),
                                  lambda network: add_adapters(network, 1), lambda network: prepare(network, "all layers"), lambda network: left_out(network, torch.optim.Adam(small().parameters()))])
 def test_what_is_no_network_is_told_so(use):
-    said(lambda: use(None), "torch.nn.Module", "this is None")
-    said(lambda: use(backbone), "put brackets behind it")
-    said(lambda: use(nn.Sequential(nn.LazyLinear(3))), "unknown size", "one batch")
+    message_of(lambda: use(None), "torch.nn.Module", "this is None")
+    message_of(lambda: use(backbone), "put brackets behind it")
+    message_of(lambda: use(nn.Sequential(nn.LazyLinear(3))), "unknown size", "one batch")
 
 def test_names_may_be_one_text_and_nothing_else():
     assert trained_weights(add_adapters(small(), 1, names="head")) == trained_weights(add_adapters(small(), 1, names=["head"]))
     network = small()
-    said(lambda: freeze(network, ["stem", "stage1"]), "no part ['stem', 'stage1']")
-    said(lambda: freeze(network, network.stem), "no part Sequential(")
-    said(lambda: replace_head(network, 3, ["head.3"]), "no part ['head.3']")
-    said(lambda: left_out(network, Player(network, _loss)), "asks an optimiser", "player.optimizer")
+    message_of(lambda: freeze(network, ["stem", "stage1"]), "no part ['stem', 'stage1']")
+    message_of(lambda: freeze(network, network.stem), "no part Sequential(")
+    message_of(lambda: replace_head(network, 3, ["head.3"]), "no part ['head.3']")
+    message_of(lambda: left_out(network, Player(network, _loss)), "asks an optimiser", "player.optimizer")
 
 def test_few_labels_are_chosen_from_an_image_set():
     digits = load_images("digits")
-    for images in (None, digits.images, (digits.images, digits.labels), Batches(digits, batch_size=8)): said(lambda: few_labels(images, 1), "from an ImageSet")
-    for seed in (None, "0", 1.5): said(lambda: few_labels(digits, 1, seed), "seed")
+    for images in (None, digits.images, (digits.images, digits.labels), Batches(digits, batch_size=8)): message_of(lambda: few_labels(images, 1), "from an ImageSet")
+    for seed in (None, "0", 1.5): message_of(lambda: few_labels(digits, 1, seed), "seed")
 
 @pytest.mark.parametrize("wrap", [lambda network: torch.compile(network, backend="eager"), nn.DataParallel, nn.Sequential], ids=["compile", "DataParallel", "Sequential"])
 def test_a_wrapper_is_no_part(wrap):
@@ -523,7 +525,11 @@ def test_a_norm_without_weights_is_held_and_let_go(norm):
 
 @pytest.mark.parametrize("bound", [spectral_norm, nn.utils.parametrizations.spectral_norm], ids=["chapter 09's", "torch's"])
 def test_a_frozen_spectral_norm_stays(bound):
-    network = freeze(nn.Sequential(bound(nn.Linear(3, 3)), nn.Linear(3, 1)), "0").train()
+    "Its vectors have settled when the layer is made and would not move; other weights give them somewhere to go"
+    network = nn.Sequential(bound(nn.Linear(3, 3)), nn.Linear(3, 1))
+    weight = next(p for p in network[0].parameters() if p.ndim == 2)
+    with torch.no_grad(): weight.copy_(torch.diag(torch.tensor([3., 2., 1.])))
+    freeze(network, "0").train()
     before = state(network)
     network(torch.randn(2, 3))
     assert in_part(changed(network, before), "0") == set()
@@ -540,7 +546,7 @@ def test_a_network_can_be_prepared_once_more_in_another_way():
 @pytest.mark.parametrize("last", [0, -1, 1.5, True, "2", None])
 def test_numbers_of_last_layers_that_cannot_be_leave_the_network_as_it_was(last):
     network = small()
-    said(lambda: prepare(network, "last layers", last=last), "last layers", "from 1 on")
+    message_of(lambda: prepare(network, "last layers", last=last), "last layers", "from 1 on")
     assert trained_weights(network) == trained_weights(small())
 
 def test_a_lone_layer_is_its_own_head():
@@ -549,11 +555,11 @@ def test_a_lone_layer_is_its_own_head():
     assert trained_weights(layer) == 8
     run = fit(layer, F.cross_entropy, [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))], device="cpu", **prepare(layer, "gradual unfreezing"))
     assert trained_weights(run.players[0].module) == 8
-    said(lambda: add_adapters(layer, 1), "the last one is left out")
+    message_of(lambda: add_adapters(layer, 1), "the last one is left out")
 
 def test_layers_whose_weight_is_not_a_parameter_take_no_adapter():
     network = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
-    said(lambda: add_adapters(network, 1), "another parametrisation")
+    message_of(lambda: add_adapters(network, 1), "another parametrisation")
     assert all(p.requires_grad for p in network.parameters())
 
 def test_standardise_takes_numbers_arrays_and_whole_numbers():
@@ -597,9 +603,9 @@ def test_resnet18_out_of_reach_is_a_sentence(torchvision, tmp_path, monkeypatch)
     def no_network(*args, **kwargs): raise OSError("no network")
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", no_network, raising=False)
-    said(imagenet_resnet18, "could not be had (OSError)", "resnet18-f37072fd.pth")
+    message_of(imagenet_resnet18, "could not be had (OSError)", "resnet18-f37072fd.pth")
     (tmp_path/"resnet18-f37072fd.pth").write_bytes(b"not a file of weights")
-    said(imagenet_resnet18, "could not be had")
+    message_of(imagenet_resnet18, "could not be had")
 
 def test_the_page_trains_on_photos_when_photos_and_weights_are_there(published):
     "The cells of the chapter that define ants_and_bees, run on six small photos of each kind"

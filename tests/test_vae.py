@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence as torch_kl
-from helpers import normal, said
+from helpers import normal, message_of
 from genesis_course.data import Batches, digits_set, to_floats
 from genesis_course.training import Player, Trainer
-from genesis_course.vae import (VAE, ConvVAE, active_units, bernoulli_log_likelihood, binarise, dense_networks, draw, importance_weighted_bound, interpolate, kl_divergence,
+from genesis_course.vae import (VAE, ConvVAE, active_units, bernoulli_log_likelihood, binarise, dense_networks, sample_prior, importance_weighted_bound, interpolate, kl_divergence,
                                 kl_per_dimension, log_normal, negative_bound, reparameterise, to_images, to_probabilities, vae_loss)
 
 
@@ -92,7 +92,7 @@ def test_the_same_generator_gives_the_same_draw():
     first, again = (reparameterise(mean, log_variance, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(first, again)
     model = VAE(8, 2, 8)
-    assert torch.equal(draw(model, 4, torch.Generator().manual_seed(1)), draw(model, 4, torch.Generator().manual_seed(1)))
+    assert torch.equal(sample_prior(model, 4, torch.Generator().manual_seed(1)), sample_prior(model, 4, torch.Generator().manual_seed(1)))
 
 
 # The bound
@@ -129,7 +129,7 @@ def test_many_pixels_do_not_underflow():
 
 def test_measuring_leaves_the_model_as_it_was():
     model = ConvVAE(8, 3, 4).train()
-    negative_bound(model, black_and_white(4, 1, 8, 8)), active_units(model, black_and_white(4, 1, 8, 8)), draw(model, 2)
+    negative_bound(model, black_and_white(4, 1, 8, 8)), active_units(model, black_and_white(4, 1, 8, 8)), sample_prior(model, 2)
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
 
 def test_loss_sums_over_pixels_and_codes_and_averages_over_images():
@@ -238,8 +238,8 @@ BAD = {
     "a latent size of None": (lambda: VAE(8, None), "latent_dim", "None"),
     "a width that is a list": (lambda: ConvVAE(8, 2, [4]), "width", "[4]"),
     "no network to train": (lambda: vae_loss(None, torch.zeros(1, 1, 8, 8)), "network", "NoneType"),
-    "a class in place of a network": (lambda: draw(VAE, 3), "network", "type"),
-    "half a picture": (lambda: draw(VAE(8, 2), 0.5), "count", "0.5"),
+    "a class in place of a network": (lambda: sample_prior(VAE, 3), "network", "type"),
+    "half a picture": (lambda: sample_prior(VAE(8, 2), 0.5), "count", "0.5"),
     "nothing in the batch": (lambda: vae_loss(VAE(8, 2), []), "begins with list", "Batches"),
     "labels only": (lambda: vae_loss(VAE(8, 2), ("a", torch.zeros(1, 1, 8, 8))), "begins with str"),
     "logits that are none": (lambda: bernoulli_log_likelihood(None, torch.ones(2, 4)), "NoneType", "[2, 4]"),
@@ -250,7 +250,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_gets_a_sentence(what):
     function, *fragments = BAD[what]
-    said(function, *fragments)
+    message_of(function, *fragments)
 
 def test_constant_images_and_a_single_class_are_no_trouble():
     torch.manual_seed(0)

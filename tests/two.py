@@ -11,9 +11,12 @@ from torch.nn import functional as F
 from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, digits_set
 from genesis_course.gan import Discriminator, Generator, gan_players
-from genesis_course.stable_gan import VAEGAN, ConvDiscriminator, ConvGenerator, conditional_players, now_and_then, r1_penalty, vaegan_players
+from genesis_course.stable_gan import VAEGAN, ConvDiscriminator, ConvGenerator, conditional_players, lazy_regularisation, r1_penalty, vaegan_players
 from genesis_course.support import CourseError
-from genesis_course.training import Callback, Checkpoint, EarlyStopping, Live, Player, Trainer, Validate, cosine, processes
+from genesis_course.optim import cosine
+from genesis_course.processes import processes
+from genesis_course.training import (Callback, Checkpoint, EarlyStopping, Player, PlotLosses,
+                                     Trainer, Validate)
 from genesis_course.vae import VAE, vae_loss
 
 folder, cases = Path(sys.argv[1]), sys.argv[2:]
@@ -78,7 +81,7 @@ def gan():
 def stable():
     "Conditional, with batch norm, spectral norm and a penalty that is looked at now and then, by dice of each process's own"
     pair = ConvGenerator(8, 8, 8, classes=10), ConvDiscriminator(8, 8, classes=10, spectral=True)
-    tell(Trainer(conditional_players(*pair, lr=1e-3, penalty=now_and_then(r1_penalty, 0.5, every=2)), device="cpu").fit(batches(), 2))
+    tell(Trainer(conditional_players(*pair, lr=1e-3, penalty=lazy_regularisation(r1_penalty, 0.5, every=2)), device="cpu").fit(batches(), 2))
 
 
 def vaegan(): tell(Trainer(vaegan_players(VAEGAN(8, 4, 4), penalty=r1_penalty), device="cpu").fit(batches(), 2))
@@ -90,7 +93,7 @@ def norm(): tell(Trainer(Player(ResNet(widths=(8, 16)), read, lr=1e-2), device="
 def stops():
     "Early stopping on a loss with noise in it: all processes must decide alike; the second asks to stop in another run"
     valid = batches(shuffle=False)
-    run = Trainer(Player(VAE(8, 4, 32), vae_loss, lr=3e-2), [Validate(valid), EarlyStopping(2), Live()], device="cpu").fit(batches(), 40)
+    run = Trainer(Player(VAE(8, 4, 32), vae_loss, lr=3e-2), [Validate(valid), EarlyStopping(2), PlotLosses()], device="cpu").fit(batches(), 40)
     asked = Trainer(Player(plain(), read), At(7, lambda trainer: rank and trainer.stop("enough")), device="cpu").fit(batches(), 2)
     tell(run, asked=asked.step, valid=[value for _, value in run.history["valid loss"]])
 
@@ -132,11 +135,11 @@ def thawed():
 
 def refused():
     "What cannot be shared equally"
-    told = []
+    message = []
     for wrong in (batches(batch_size=33), Batches(DIGITS[:321], batch_size=32), [next(iter(batches(batch_size=33)))]):
         try: Trainer(Player(plain(), read), device="cpu").fit(wrong)
-        except CourseError as error: told.append(str(error))
-    (folder/f"refused-{rank}.json").write_text(json.dumps(told))
+        except CourseError as error: message.append(str(error))
+    (folder/f"refused-{rank}.json").write_text(json.dumps(message))
 
 
 CASES = {"same": same, "clipped": lambda: same(clip=0.05), "list": lists, "loader": lambda: same(loader), "methods": methods, "gan": gan, "stable": stable,

@@ -18,8 +18,10 @@ from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
 from genesis_course.genesis import GenesisParticle, genesis_players, pretraining_player
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
-from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, draw_as, now_and_then, r1_penalty
-from genesis_course.training import Player, Trainer, accuracy, cosine, evaluate, fit, one_cycle, save_weights, warm_up
+from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, sample_class, lazy_regularisation, r1_penalty
+from genesis_course.optim import cosine, one_cycle, warm_up
+from genesis_course.state import save_weights
+from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT/"genesis_course"/"weights"
@@ -64,11 +66,11 @@ def conditional_gan(epochs=6):
     "The generator of chapter 09 on MNIST; the table of its stabilisers, which benchmarks/gan.py makes, travels with it"
     settings = dict(latent_dim=32, size=28, width=16, classes=10)
     generator, discriminator = ConvGenerator(**settings), ConvDiscriminator(28, 32, classes=10)
-    players = conditional_players(generator, discriminator, lr=3e-3, penalty=now_and_then(r1_penalty, 0.5, every=8), schedule=cosine)
+    players = conditional_players(generator, discriminator, lr=3e-3, penalty=lazy_regularisation(r1_penalty, 0.5, every=8), schedule=cosine)
     average, digits = EMA(players[1], 0.998), load_images("mnist")
     trainer = Trainer(players, average, device="cpu").fit(Batches(digits, batch_size=64, drop_last=True), epochs)
     model, test = average.module, features(load_images("mnist", split="test"))
-    drawn = features(draw_as(model, torch.arange(10_000) % 10, seed=0))
+    drawn = features(sample_class(model, torch.arange(10_000) % 10, seed=0))
     table = json.loads((ROOT/"benchmarks"/"results"/"gan_stabilisers.json").read_text())["table"]
     return model, {"settings": settings, "steps": trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
                    "fid": round(frechet_distance(drawn, test), 2), "floor": round(frechet_distance(features(digits[:10_000]), test), 2), "stabilisers": table}
@@ -114,7 +116,7 @@ def genesis_particle(epochs=8):
     measured = {name: json.loads((ROOT/"benchmarks"/"results"/f"genesis_{name}.json").read_text()) for name in ("race", "parts", "cost")}
     tables = {**{name: each["table"] for name, each in measured.items()}, "step": measured["cost"]["step"]}
     return model, {"settings": settings, "steps": len(batches)+trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
-                   "fid": round(frechet_distance(features(draw_as(model, torch.arange(10_000) % 10, seed=0)), test), 2), **tables}
+                   "fid": round(frechet_distance(features(sample_class(model, torch.arange(10_000) % 10, seed=0)), test), 2), **tables}
 
 
 RECIPES = {

@@ -60,8 +60,8 @@ def _(model, images, labels, eps): return eps*_pixel_slope(model, images, labels
 @my_fgsm.slip("This raises the logit of the right class, which helps the network. Raise the "
               "cross-entropy.")
 def _(model, images, labels, eps):
-    right = _pixel_slope(model, images, labels, lambda logits,
-                         labels: logits.gather(1, labels[:, None]).sum())
+    right = _pixel_slope(model, images, labels,
+                         lambda logits, labels: logits.gather(1, labels[:, None]).sum())
     return (images + eps*right.sign()).clamp(-1, 1)
 
 @my_fgsm.slip("The pictures are right, but `backward()` has put a gradient into every weight as "
@@ -335,7 +335,7 @@ def _(model, images, labels, eps):
 
 # %% ../../nbs/answers/13_adversarial.ipynb #d8c77946
 def _delicate_reader():
-    "Dropout, batch norm, one part that rests in evaluation mode, and a gradient that waits in the weights"
+    "Dropout, batch norm, a part that rests in evaluation mode, a gradient left in the weights"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.BatchNorm1d(8), nn.ReLU(),

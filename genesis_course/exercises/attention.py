@@ -83,11 +83,11 @@ def _(weigh):
     sizes = {"three queries and five keys of size 4": ((3, 4), (5, 4)),
              "a batch of three with three heads": ((3, 3, 5, 3), (3, 3, 3, 3)),
              "a single query": ((1, 16), (7, 16))}
-    found = {name: weigh(torch.randn(first), torch.randn(second)) for name,
-             (first, second) in sizes.items()}
+    found = {name: weigh(torch.randn(first), torch.randn(second))
+             for name, (first, second) in sizes.items()}
     # float64 is as good
-    return {name: weights.float() if isinstance(weights, torch.Tensor) else weights for name,
-            weights in found.items()}
+    return {name: weights.float() if isinstance(weights, torch.Tensor) else weights
+            for name, weights in found.items()}
 
 # %% ../../nbs/answers/06_attention.ipynb #7948973a
 mask_for_the_last = Exercise("attention.2", "A mask for the last positions",
@@ -149,10 +149,10 @@ def _(new, total): return torch.ones(total, new, dtype=torch.bool).tril().T
 # %% ../../nbs/answers/06_attention.ipynb #c2967c94
 @mask_for_the_last.observed_by
 def _(make):
-    masks = {f"{new} new of {total} positions": make(new, total) for new,
-             total in ((4, 4), (2, 5), (1, 6), (3, 9))}
-    return {name: torch.as_tensor(mask) if isinstance(mask, (list, np.ndarray)) else mask for name,
-            mask in masks.items()}
+    masks = {f"{new} new of {total} positions": make(new, total)
+             for new, total in ((4, 4), (2, 5), (1, 6), (3, 9))}
+    return {name: torch.as_tensor(mask) if isinstance(mask, (list, np.ndarray)) else mask
+            for name, mask in masks.items()}
 
 # %% ../../nbs/answers/06_attention.ipynb #649033bf
 turn = Exercise("attention.3", "Turn a pair by its position",
@@ -219,8 +219,8 @@ def _(pairs, speed): return pairs
 # %% ../../nbs/answers/06_attention.ipynb #fdf5b514
 @turn.observed_by
 def _(rotate):
-    return {"the pair (1, 0) at four positions, a quarter turn each": rotate(
-        torch.tensor([[1., 0.]]*4), math.pi/2),
+    pair = torch.tensor([[1., 0.]]*4)
+    return {"the pair (1, 0) at four positions, a quarter turn each": rotate(pair, math.pi/2),
             "six random pairs, speed 0.3": rotate(torch.randn(6, 2), 0.3),
             "five random pairs, speed 2": rotate(torch.randn(5, 2), 2.)}
 
@@ -393,7 +393,7 @@ def _(q, k, v):
 
 # %% ../../nbs/answers/06_attention.ipynb #782e6fbe
 def _with(q, k, v, divisor, hide):
-    "Attention with these scores and this mask, for answers that go wrong in two places, or with NaN"
+    "Attention with these scores and this mask, for answers that are wrong twice, or give NaN"
     scores = q @ k.transpose(-2, -1) / divisor
     hidden = hide(torch.ones(q.shape[-2], k.shape[-2], device=q.device)) == 1
     return scores.masked_fill(hidden, -math.inf).softmax(dim=-1) @ v
@@ -489,5 +489,5 @@ def _output(result):
 @mended_21.observed_by
 def _(look):
     return {f"{length} positions, heads of size {size}": _output(
-        look(*torch.randn(3, 2, length, size).unbind(0))) for length,
-        size in ((5, 4), (7, 64), (1, 8))}
+        look(*torch.randn(3, 2, length, size).unbind(0)))
+        for length, size in ((5, 4), (7, 64), (1, 8))}

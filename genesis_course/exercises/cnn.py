@@ -304,8 +304,8 @@ def _(make):
     labels = torch.tensor([3, 0, 2, 1])
     partners = torch.tensor([1, 0, 3, 2])
     share = torch.tensor([0.7, 0.4, 0.1, 1.])
-    return {"pictures [3, 0, 2, 1] mixed with [1, 0, 3, 2] in the shares [0.7, 0.4, 0.1, 1]": make(
-        labels, partners, share, 5)}
+    case = "pictures [3, 0, 2, 1] mixed with [1, 0, 3, 2] in the shares [0.7, 0.4, 0.1, 1]"
+    return {case: make(labels, partners, share, 5)}
 
 # %% ../../nbs/answers/04_cnn.ipynb #46d83e95
 decoder = Exercise("clinic.5", "A decoder that ends at 20x20",

@@ -202,8 +202,8 @@ def _(rows, batch_size, seed, epoch):
 # %% ../../nbs/answers/02_data.ipynb #c7dd791f
 @epoch_batches.observed_by
 def _(answer):
-    first, again, second, other = (answer(50, 8, seed, epoch) for seed,
-                                   epoch in ((0, 0), (0, 0), (0, 1), (1, 0)))
+    first, again, second, other = (answer(50, 8, seed, epoch)
+                                   for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0)))
     rows = [torch.cat(list(batches)) for batches in (first, again, second, other)]
     return {"the sizes of the batches of 50 rows": [len(batch) for batch in first],
             "all rows of an epoch, sorted": rows[0].sort().values,

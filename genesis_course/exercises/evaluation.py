@@ -64,8 +64,8 @@ def _(distance):
     pairs = {"[1, 2, 4, 7] and [0, 3, 10]": (a, b), "the same set twice": (a, a),
              "a set and the same moved by 10": (a, c),
              "a set and the same, three times as wide": (a-a.mean(), 3*(a-a.mean()))}
-    return {name: _plain(distance(one.clone(), other.clone())) for name,
-            (one, other) in pairs.items()}
+    return {name: _plain(distance(one.clone(), other.clone()))
+            for name, (one, other) in pairs.items()}
 
 # %% ../../nbs/answers/10_evaluation.ipynb #03035f06
 impostor = Exercise("evaluation.2", "An impostor",
@@ -293,8 +293,8 @@ def _(precision):
              "fakes of which three are real points": (real, torch.cat([real[:3], fake[:4]+9]), 2),
              "a fake beside a dense cluster, in the ball of an outlier": (cluster,
                  torch.tensor([[0.8, 0.], [0.9, 0.]], dtype=torch.float64), 1)}
-    return {name: _plain(precision(real.clone(), fake.clone(), k)) for name,
-            (real, fake, k) in cases.items()}
+    return {name: _plain(precision(real.clone(), fake.clone(), k))
+            for name, (real, fake, k) in cases.items()}
 
 # %% ../../nbs/answers/10_evaluation.ipynb #4e075f75
 threshold = Exercise("evaluation.5", "A promise about false alarms", tolerance=1e-6,

@@ -464,8 +464,8 @@ def _(generator, batch): return generator(noise(len(batch), 64))
 def _judge_by(expected):
     "A judge from {what is observed: (its right value, the sentence when it is another)}"
     def judge(seen):
-        return next((message.format(seen[name]) for name,
-                     (right, message) in expected.items() if seen[name] != right), None)
+        return next((message.format(seen[name])
+                     for name, (right, message) in expected.items() if seen[name] != right), None)
     return judge
 
 class _Listener(nn.Module):
@@ -641,8 +641,8 @@ def _seen_loss(loss):
              "D calls all fake": ([-2., -1.], [-1., -3.]),
              "D calls all real": ([2., 1.], [1., 3.]),
              "D is very sure, and wrong": ([-150., -200.], [120., 300.])}
-    seen = {name: loss(torch.tensor(real), torch.tensor(fake)) for name,
-            (real, fake) in pairs.items()}
+    seen = {name: loss(torch.tensor(real), torch.tensor(fake))
+            for name, (real, fake) in pairs.items()}
     return None if None in seen.values() else seen
 
 def _judge_loss(right):
@@ -713,8 +713,8 @@ def _(loss):
     pairs = {"D knows nothing": ([0.5, 0.5], [0.5, 0.5]), "D is right": ([0.9, 0.7], [0.3, 0.05]),
              "D calls all fake": ([0.1, 0.2], [0.3, 0.05]),
              "D calls all real": ([0.9, 0.7], [0.8, 0.95])}
-    seen = {name: loss(torch.tensor(real), torch.tensor(fake)) for name,
-            (real, fake) in pairs.items()}
+    seen = {name: loss(torch.tensor(real), torch.tensor(fake))
+            for name, (real, fake) in pairs.items()}
     return None if None in seen.values() else seen
 
 _RIGHT_PROBABILITIES = [float(value) for value in mended_11.observe(mended_11.solution).values()]
@@ -987,7 +987,7 @@ class _Still(torch.optim.SGD):
                                 for p in group["params"] if p.grad is not None)**0.5)
 
 def _new_gradients(argue):
-    "Whether the gradients of networks that never move keep their length, as they do unless they add up"
+    "Whether gradients of networks that never move keep their length: not if they add up"
     torch.manual_seed(2)
     G, D = dense(2, 8, 2), dense(2, 8, 1)
     still = [_Still(network) for network in (G, D)]
@@ -1159,8 +1159,8 @@ def _(make):
     if len(found) != 2 or not all(isinstance(one, torch.optim.Optimizer) for one in found):
         return {"two optimisers": False, "each player has its own": False,
                 "the first one holds": "", "the second one holds": "", "rates": ""}
-    names = {id(p): f"{name}{i}" for name, network in {"G": G, "D": D}.items() for i,
-             p in enumerate(network.parameters())}
+    names = {id(p): f"{name}{i}" for name, network in {"G": G, "D": D}.items()
+             for i, p in enumerate(network.parameters())}
     held = [" ".join(sorted(names.get(id(p), "?") for group in one.param_groups
                             for p in group["params"])) for one in found]
     rates = [group["lr"] for one in found for group in one.param_groups]

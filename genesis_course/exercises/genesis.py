@@ -34,32 +34,32 @@ def _(path): return (path[-1]-path[0]).norm(dim=2).mean(dim=1)
 @travelled.slip("That is the sum over all particles. Take the mean over them, so that a larger "
                 "crowd is not farther travelled.")
 def _(path):
-    return torch.stack([(after-before).norm(dim=2) for before,
-                        after in zip(path, path[1:])]).sum(dim=0).sum(dim=1)
+    return torch.stack([(after-before).norm(dim=2)
+                        for before, after in zip(path, path[1:])]).sum(dim=0).sum(dim=1)
 
 @travelled.slip("That is the mean length of one step. The way is the sum over the steps; the mean "
                 "is over the particles.")
 def _(path):
-    return torch.stack([(after-before).norm(dim=2) for before,
-                        after in zip(path, path[1:])]).mean(dim=(0, 2))
+    return torch.stack([(after-before).norm(dim=2)
+                        for before, after in zip(path, path[1:])]).mean(dim=(0, 2))
 
 @travelled.slip("The squares of the steps' lengths do not add up to a length. Take the root of "
                 "each before you add.")
 def _(path):
-    return torch.stack([(after-before).square().sum(dim=2) for before,
-                        after in zip(path, path[1:])]).sum(dim=0).mean(dim=1)
+    return torch.stack([(after-before).square().sum(dim=2)
+                        for before, after in zip(path, path[1:])]).sum(dim=0).mean(dim=1)
 
 @travelled.slip("|dx| + |dy| is the way of a taxi. The length of a step is the root of dx² + dy²: "
                 "`.norm(dim=2)`.")
 def _(path):
-    return torch.stack([(after-before).abs().sum(dim=2) for before,
-                        after in zip(path, path[1:])]).sum(dim=0).mean(dim=1)
+    return torch.stack([(after-before).abs().sum(dim=2)
+                        for before, after in zip(path, path[1:])]).sum(dim=0).mean(dim=1)
 
 @travelled.slip("One number for the whole batch; each picture has a mean of its own, so the result "
                 "is `[B]`.")
 def _(path):
-    return torch.stack([(after-before).norm(dim=2) for before,
-                        after in zip(path, path[1:])]).sum(dim=0).mean()
+    return torch.stack([(after-before).norm(dim=2)
+                        for before, after in zip(path, path[1:])]).sum(dim=0).mean()
 
 # %% ../../nbs/answers/15_genesis.ipynb #6ddb517e
 @travelled.observed_by
@@ -162,8 +162,8 @@ def _(answer):
     if isinstance(result, Iterator): result = tuple(result)
     if not isinstance(result, (list, tuple)) or len(result) != 2: return {"the result": result}
     names = "logits of the real ones", "logits of the drawn ones"
-    return {**{name: value.detach() if isinstance(value, torch.Tensor) else value for name,
-               value in zip(names, result)},
+    return {**{name: value.detach() if isinstance(value, torch.Tensor) else value
+               for name, value in zip(names, result)},
             "gradient at the drawn ones": _slope(result[1], fake),
             "gradient of D from the real ones": _slope(result[0], judge.weight)}
 

@@ -91,7 +91,7 @@ def _(ids, size, extra):
 
 # %% ../../nbs/answers/05_rnn.ipynb #5ce55777
 def _as_floats(numbers):
-    "Probabilities as float32, whether they came as a tensor, an array or lists; anything else as it is"
+    "Probabilities as float32, from a tensor, an array or lists; anything else as it is"
     if isinstance(numbers, torch.Tensor):
         return numbers.float() if numbers.dtype == torch.float64 else numbers
     if not isinstance(numbers, (np.ndarray, list, tuple)): return numbers

@@ -251,8 +251,8 @@ def _(answer):
     e = torch.randn(5, 3, generator=rng)
     given = {"labels [2, 0, 4, 2]": torch.tensor([2, 0, 4, 2]),
              "labels [1, 1, 1, 1]": torch.ones(4, dtype=torch.int64)}
-    return {name: answer(h.clone(), w.clone(), torch.tensor(0.5), e.clone(), labels) for name,
-            labels in given.items()}
+    return {name: answer(h.clone(), w.clone(), torch.tensor(0.5), e.clone(), labels)
+            for name, labels in given.items()}
 
 # %% ../../nbs/answers/09_stable_gan.ipynb #9bd9d823
 mended_turn = Exercise("clinic.31", "The judge who looks at the company",

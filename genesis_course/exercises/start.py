@@ -202,7 +202,7 @@ def _(count, seed=42):
 # %% ../../nbs/answers/00_start.ipynb #fce2a53d
 @mended_order.observed_by
 def _(answer):
-    torch.seed()                     # fresh dice before each call, as after a restart
+    torch.seed()                     # other random numbers before each call, as after a restart
     first = torch.as_tensor(answer(1000)).clone()
     torch.seed()
     second, other = torch.as_tensor(answer(1000)), torch.as_tensor(answer(1000, seed=7))

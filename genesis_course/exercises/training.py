@@ -88,8 +88,8 @@ def _(step):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             return None if pair is None else "something else than a pair"
         theta, velocity = pair
-        seen[f"the parameters after step {count}"], seen[
-            f"the velocity after step {count}"] = theta.clone(), velocity.clone()
+        seen[f"the parameters after step {count}"] = theta.clone()
+        seen[f"the velocity after step {count}"] = velocity.clone()
     return seen
 
 # %% ../../nbs/answers/03_training.ipynb #386ec851
@@ -147,8 +147,8 @@ def _(correct):
         for t in range(1, 21):
             m = beta*m + (1-beta)*torch.tensor([3., -1.])
             if t in (1, 2, 20):
-                seen[f"a gradient that is always [3, -1], beta = {beta}, step {t}"] = correct(
-                    m.clone(), beta, t)
+                case = f"a gradient that is always [3, -1], beta = {beta}, step {t}"
+                seen[case] = correct(m.clone(), beta, t)
     return seen
 
 # %% ../../nbs/answers/03_training.ipynb #e442652c

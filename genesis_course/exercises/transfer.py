@@ -160,7 +160,7 @@ def _(x, W, A, B, alpha):
 
 # %% ../../nbs/answers/12_transfer.ipynb #fd2d94ce
 class _Watched(torch.Tensor):
-    "A tensor that notes when something of the size of W is made of it that is not W itself, or W seen in another way"
+    "A tensor that notes when something of the size of W is made of it, other than views of W"
     made, own = False, 0
     @classmethod
     def __torch_function__(cls, function, types, arguments=(), settings=None):
@@ -324,8 +324,8 @@ def _(before, after, t): return {name: torch.lerp(before[name], value, t) if val
 
 @between.slip("Something is missing from the dict: what holds whole numbers belongs to a network "
               "too.")
-def _(before, after, t): return {name: torch.lerp(before[name], value, t) for name,
-                                 value in after.items() if value.is_floating_point()}
+def _(before, after, t): return {name: torch.lerp(before[name], value, t)
+                                 for name, value in after.items() if value.is_floating_point()}
 
 @between.slip("Nearly: the counters shall come from `after`.")
 def _(before, after, t):
@@ -339,15 +339,15 @@ def _(before, after, t): return {name: before[name]+t*value if value.is_floating
 
 # %% ../../nbs/answers/12_transfer.ipynb #5353d344
 def _state(seed):
-    "A state dict with all that one may hold: weights, statistics, a single number, double precision, and two kinds of whole numbers"
+    "A state dict: weights, statistics, a number, double precision, two kinds of whole numbers"
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     rng = torch.Generator().manual_seed(seed)
     module.register_parameter("temperature", nn.Parameter(torch.ones(())))
     module.register_buffer("offset", torch.zeros(2, dtype=torch.float64))
     module.register_buffer("order", torch.arange(2))
     return {name: torch.randn(value.shape, generator=rng, dtype=value.dtype)
-            if value.is_floating_point() else value+5+seed for name,
-            value in module.state_dict().items()}
+            if value.is_floating_point() else value+5+seed
+            for name, value in module.state_dict().items()}
 
 def _same(one, other):
     return one.keys() == other.keys() and all(map(torch.equal, one.values(), other.values()))
@@ -650,7 +650,7 @@ class _Pair(nn.Module):
 def _vector(part): return nn.utils.parameters_to_vector(part.parameters()).detach().clone()
 
 def _watched(network, batches, look):
-    "The batches; `look(number)` is called when the body meets one for the first time, also where they were put into a list before"
+    "The batches; `look(number)` is called when the body meets one for the first time"
     known, met = [], set()
     def meet(body, inputs):
         number = next((place for place, x in enumerate(known) if x.shape == inputs[0].shape
@@ -695,7 +695,7 @@ def _stages(train, half):
 def _(train): return {f"half = {half}": _stages(train, half) for half in (6, 3)}
 
 def _kind_of_move(start, now, steps):
-    "0: the body stood still in stage 1; 1: it shrank towards 0 by weight decay alone; 2: it went elsewhere"
+    "0: the body stood still in stage 1; 1: weight decay alone shrank it; 2: it went elsewhere"
     return 0 if torch.equal(start, now) else 1 if torch.allclose(now, start*(1-0.01*0.1)**steps,
         atol=1e-6) else 2
 
@@ -761,7 +761,7 @@ def _(network, batches):
 
 # %% ../../nbs/answers/12_transfer.ipynb #1c3e74e2
 def _task():
-    "A body that has learned to tell four corners apart, with a new head, and batches of a task that needs the same corners"
+    "A body that tells four corners apart, with a new head, and batches of a task that needs them"
     torch.manual_seed(0)
     network, rng = _Pair(), torch.Generator().manual_seed(0)
     network.body[0] = nn.Linear(2, 8)

@@ -222,7 +222,7 @@ def _(codes, factor): return -direction_of.solution(codes, factor)
 
 # %% ../../nbs/answers/07_vae.ipynb #2c1ee197
 def _some_codes(count, seed):
-    "Codes in which a factor hides: two of five numbers carry it, one of them turned with another influence"
+    "Codes in which two of five numbers carry a factor, one of them mixed with another influence"
     rng = torch.Generator().manual_seed(seed)
     factor, other = torch.randn(2, count, generator=rng)
     factor = 3+factor
@@ -464,7 +464,7 @@ def _(model, x):
 
 # %% ../../nbs/answers/07_vae.ipynb #592e0b52
 class _TinyModel(nn.Module):
-    "An encoder and a decoder that are given by matrices: images [B, 1, 2, 2] in [0, 1], codes [B, 2]"
+    "Encoder and decoder given by matrices: images [B, 1, 2, 2] in [0, 1], codes [B, 2]"
     def encode(self, x):
         flat = x.flatten(1)
         return 2*flat[:, :2]-0.5, 1.5*flat[:, 2:]-2.5
@@ -552,13 +552,13 @@ def _(loss_of):
     zero, sure = torch.zeros(3, 2), 60*(2*x-1)
     at = {"pixels alone": (torch.randn(x.shape, generator=rng), zero),
           "KL alone": (sure, torch.randn(3, 2, generator=rng))}
-    losses = {name: loss_of(logits.clone(), x.clone(), mean.clone(), 0.5*mean) for name,
-              (logits, mean) in at.items()}
+    losses = {name: loss_of(logits.clone(), x.clone(), mean.clone(), 0.5*mean)
+              for name, (logits, mean) in at.items()}
     if any(loss is None for loss in losses.values()): return None
     if not all(isinstance(loss, torch.Tensor) and loss.numel() == 1 for loss in losses.values()):
         return {"pixels alone": 0., "KL alone": 0.}
-    right = {name: mended_17.solution(logits, x, mean, 0.5*mean).item() for name,
-             (logits, mean) in at.items()}
+    right = {name: mended_17.solution(logits, x, mean, 0.5*mean).item()
+             for name, (logits, mean) in at.items()}
     return {name: loss.item()/right[name] for name, loss in losses.items()}
 
 @mended_17.judged_by

@@ -1,0 +1,108 @@
+-- What a chapter needs between notebook and page. Quarto runs this on every page.
+
+local heads = {}      -- ids of the page's headings and of the names already anchored
+local state = {}      -- the models of the page's widgets, as the notebook stores them
+
+local function text_of(blocks) return pandoc.utils.type(blocks) == "Blocks" and blocks[1] and blocks[1].text or "" end
+
+-- A widget cannot compute here, and the scripts that would draw it come from another host: they go.
+local FOREIGN = { "require.min.js", "jquery.min.js", "define%('jquery'", "embed%-amd", "widget%-state" }
+
+local function is_foreign(blocks)
+  for _, word in ipairs(FOREIGN) do
+    if text_of(blocks):find(word) then return true end
+  end
+end
+
+local function without_foreign(meta)
+  for _, key in ipairs { "header-includes", "include-after" } do
+    local kept = {}
+    for _, blocks in ipairs(meta[key] or {}) do
+      local json = text_of(blocks):match("widget%-state%+json[^>]*>%s*(.-)%s*</script>")
+      if json then state = quarto.json.decode(json).state end
+      if not is_foreign(blocks) then table.insert(kept, blocks) end
+    end
+    if meta[key] then meta[key] = kept end
+  end
+  return meta
+end
+
+-- In the control's place stands the picture that it showed when the chapter was run, and where its sliders stood.
+local function still(view)
+  local shown, places = nil, {}
+  local function visit(id)
+    local model = state[id] and state[id].state
+    if not model then return end
+    for _, child in ipairs(model.children or {}) do visit(child:gsub("IPY_MODEL_", "")) end
+    for _, output in ipairs(model.outputs or {}) do shown = shown or (output.data and output.data["image/png"]) end
+    local value = model.value
+    if model.index and model._options_labels then value = model._options_labels[model.index + 1] end
+    if value ~= nil and model.description then
+      if type(value) == "number" then value = string.format("%.4g", value) end
+      table.insert(places, model.description .. " " .. tostring(value))
+    end
+  end
+  visit(view)
+  if not shown then return {} end
+  local where = table.concat(places, " · ")
+  local picture = string.format('<figure class="figure"><img class="img-fluid" src="data:image/png;base64,%s" alt="%s"><figcaption>%s</figcaption></figure>',
+    shown:gsub("%s", ""), "What the control shows at " .. where:gsub('"', "&quot;"), "At " .. where .. ". In the notebook these are sliders.")
+  return { pandoc.RawBlock("html", picture) }
+end
+
+local function no_widget(div)
+  local first = div.content[1]
+  local view = first and first.t == "RawBlock" and first.text:find("widget%-view") and first.text:match('"model_id":"(%w+)"')
+  if view then return still(view) end
+end
+
+-- Links to a function or a class lead to the cell that defines it, as nbdev names the place: page.html#class.method.
+local function anchors(block)
+  if not block.classes:includes("cell-code") then return end
+  local marks, class = "", ""
+  for line in (block.text .. "\n"):gmatch("(.-)\n") do
+    local name = line:match("^class%s+([%w_]+)") or line:match("^def%s+([%w_]+)") or line:match("^async def%s+([%w_]+)")
+    if name then class = line:match("^class") and name or "" end
+    local method = class ~= "" and line:match("^    def%s+([%w_]+)")
+    local id = name or (method and class .. "." .. method)
+    id = id and id:lower()
+    if id and not heads[id] then
+      heads[id] = true
+      marks = marks .. string.format('<span id="%s"></span>', id)
+    end
+  end
+  if marks ~= "" then return { pandoc.RawBlock("html", marks), block } end
+end
+
+-- The words in brackets say what a picture shows to those who cannot see it; they are no caption.
+local function no_echo(figure)
+  local block = figure.content[1]
+  local image = block and block.content and #block.content == 1 and block.content[1]
+  if not image or image.t ~= "Image" then return end
+  image.attributes.alt = pandoc.utils.stringify(image.caption)
+  image.caption = image.title ~= "" and { pandoc.Str(image.title) } or {}
+  return pandoc.Div({ pandoc.Plain { image } }, { class = "picture" })
+end
+
+-- A formula or a table that is wider than the page scrolls in a box of its own. Columns of numbers keep their lines.
+local function boxed_formula(math)
+  if math.mathtype == "DisplayMath" then return pandoc.Span({ math }, { class = "formula" }) end
+end
+
+local function boxed_table(block)
+  local many = #block.colspecs > 5
+  for i, spec in ipairs(block.colspecs) do
+    if many then block.colspecs[i] = { spec[1], nil } end
+  end
+  for _, row in ipairs(block.head.rows) do
+    for _, cell in ipairs(row.cells) do
+      if #cell.contents == 0 then cell.contents = { pandoc.Plain { pandoc.Span({ pandoc.Str("row") }, { class = "visually-hidden" }) } } end
+    end
+  end
+  return pandoc.Div({ block }, { class = many and "scroll many" or "scroll" })
+end
+
+return {
+  { Meta = without_foreign, Header = function(header) heads[header.identifier] = true end },
+  { Div = no_widget, CodeBlock = anchors, Figure = no_echo, Math = boxed_formula, Table = boxed_table },
+}
