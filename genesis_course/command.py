@@ -20,7 +20,7 @@ from .guards.gpu import did_you_mean
 from .plots import save_picture
 from .processes import processes
 from .recipes import RECIPES
-from .run import Steps
+from .processes import Steps
 from .start import seed_everything
 from .state import read_state, save_weights
 from .support import CourseError, check_int, check_number, write_atomically

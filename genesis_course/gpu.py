@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from .guards.gpu import checked
 from .processes import batch_size_of, tree_map
-from .run import loss_of, out_of_memory
+from .run import log_losses, loss_of, out_of_memory
 from .start import default_device
 from .terminal import quiet_stderr
 from .training import Trainer
@@ -175,7 +175,7 @@ def microbatch_losses(
         total += share*loss.detach()
         for name, value in others.items(): sums[name] = sums.get(name, 0.) + share*value
         yield share*loss
-    trainer.log_losses(player, batch, total, sums)
+    log_losses(trainer, player, batch, total, sums)
 
 # %% ../nbs/21_gpu.ipynb #79cd27ff
 class AccumulatingTrainer(Trainer):

@@ -6,11 +6,10 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/run.html.md"""
 
 # %% auto #0
 __all__ = ['NO_BATCH', 'loss_of', 'Diverged', 'schedule_factor', 'in_mode', 'Run', 'log_losses', 'flush', 'begin',
-           'epoch_batches', 'each_batch', 'Steps', 'graceful_interrupt', 'out_of_memory', 'running']
+           'epoch_batches', 'graceful_interrupt', 'out_of_memory', 'running']
 
-# %% ../nbs/backstage/07_run.ipynb #4fbb0c0d
+# %% ../nbs/backstage/07_run.ipynb #0e6c15e4
 import collections.abc
-import inspect
 import itertools
 import math
 import signal
@@ -18,7 +17,8 @@ import threading
 from contextlib import contextmanager
 import torch
 from .checkpoints import checkpoint_paths, load_checkpoint
-from .processes import (has_nan, make_fabric, move, own_rng, peer_lost, processes,
+from .processes import (epoch_settings, has_nan, make_fabric, move, own_rng,
+                                      peer_lost, processes,
                                       setup_player, shard)
 from .state import rng_state, set_rng_state
 from .support import CourseError, check_number
@@ -101,7 +101,7 @@ def in_mode(
     finally:
         for part, mode in before: part.training = mode
 
-# %% ../nbs/backstage/07_run.ipynb #930f173b
+# %% ../nbs/backstage/07_run.ipynb #5385a881
 class Run:
     "What a training run knows of itself: players, callbacks, counters, history"
     def __init__(self, players, callbacks, device, precision):
@@ -201,7 +201,7 @@ def flush(
             bad_data = any(map(has_nan, itertools.islice(run.batches, 1000)))
             raise _diverged(player, value, step, epoch, bad_data)
 
-# %% ../nbs/backstage/07_run.ipynb #1acd4689
+# %% ../nbs/backstage/07_run.ipynb #a701ef86
 _REUSABLE = "Put them in a list, or use Batches or a DataLoader."
 _USED_UP = (
     "There was no batch left in epoch {}: these batches can be gone through only once. "+_REUSABLE)
@@ -230,13 +230,13 @@ def begin(
     elif resume is not True: load_checkpoint(run, resume)
     run.total, run.last_epoch = epochs*length if length else 0, run.first_epoch+epochs
 
-# %% ../nbs/backstage/07_run.ipynb #f3cfd39b
+# %% ../nbs/backstage/07_run.ipynb #42c80add
 def epoch_batches(
     run,       # a `Run`
     batches,   # what it learns from
 ):
     "The batches of this epoch that are still to come, on the device: the rows of this process"
-    done, now, takes = run.position, rng_state(run.device), _settings(batches)
+    done, now, takes = run.position, rng_state(run.device), epoch_settings(batches)
     if not done: run.epoch_rng_state = run.first(now)
     if "start" in takes:
         mine = {"part": (run.rank, run.ranks)} if "part" in takes else {}
@@ -252,48 +252,6 @@ def epoch_batches(
     for done, batch in enumerate(rest, done+1): yield move(batch, run.device)
     if not done: raise CourseError(NO_BATCH if run.epoch == run.first_epoch
                                    else _USED_UP.format(run.epoch+1))
-
-def each_batch(
-    batches,   # to measure on
-    device,    # where they are to lie
-):
-    "The batches on a device; `CourseError` when there is none"
-    count = 0
-    for count, batch in enumerate(batches, 1): yield move(batch, device)
-    if not count:
-        raise CourseError("There is not one batch to measure on. Is the validation set empty?")
-
-def _settings(batches):
-    "What the `set_epoch` of these batches can be told"
-    return inspect.signature(batches.set_epoch).parameters if hasattr(batches, "set_epoch") else ()
-
-# %% ../nbs/backstage/07_run.ipynb #060b7c21
-class Steps:
-    "So many batches, epoch after epoch, as one long epoch that can begin anywhere"
-    def __init__(self,
-        batches,   # a `Batches`, or others with a length
-        steps,     # how many to give
-    ): self.batches, self.steps, self.start, self.part = batches, steps, 0, (0, 1)
-
-    def __len__(self): return self.steps
-
-    def set_epoch(self, epoch, start=0, part=(0, 1)): self.start, self.part = start, part
-
-    def __iter__(self):
-        done, part, each = self.start, self.part, len(self.batches)
-        self.start, self.part = 0, (0, 1)
-        while done < self.steps:
-            for batch in itertools.islice(self.epoch(done//each, done % each, part),
-                                          self.steps-done):
-                yield batch
-                done += 1
-
-    def epoch(self, number, start, part):
-        "The batches of an epoch from one on; a list of batches is passed over to there"
-        takes = _settings(self.batches)
-        if "start" not in takes: return itertools.islice(self.batches, start, None)
-        self.batches.set_epoch(number, start=start, **({"part": part} if "part" in takes else {}))
-        return iter(self.batches)
 
 # %% ../nbs/backstage/07_run.ipynb #4345d05a
 @contextmanager
@@ -320,7 +278,7 @@ def graceful_interrupt(
         raise
     finally: signal.signal(signal.SIGINT, usual)
 
-# %% ../nbs/backstage/07_run.ipynb #63551c14
+# %% ../nbs/backstage/07_run.ipynb #c39cbee6
 def out_of_memory(
     error,   # an exception
 ):

@@ -8,16 +8,16 @@ Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 __all__ = ['Player', 'Callback', 'Trainer', 'evaluate', 'accuracy', 'Validate', 'PlotLosses', 'as_pair', 'fit', 'range_test',
            'EarlyStopping', 'Checkpoint']
 
-# %% ../nbs/03b_training.ipynb #363a2081
+# %% ../nbs/03b_training.ipynb #4dc79ec5
 import copy
 import torch
 from .checkpoints import save_checkpoint
 from .guards.training import checked
 from .plots import LivePlot
-from .processes import batch_size_of, setup_player, sync_buffers, sync_stop
-from .run import (Diverged, Run, Steps, each_batch, epoch_batches, in_mode,
-                                log_losses,
-                                loss_of, running, schedule_factor)
+from .processes import (Steps, batch_size_of, each_batch, setup_player, sync_buffers,
+                                      sync_stop)
+from .run import (Diverged, Run, epoch_batches, in_mode, log_losses, loss_of, running,
+                                schedule_factor)
 from .start import default_device
 from .state import rng_state, set_rng_state
 

@@ -1,5 +1,17 @@
 -- What a chapter needs between notebook and page. Quarto runs this on every page.
 
+-- Links to the course's own pages stay within this copy of the site, wherever it lies.
+local settings = io.open(pandoc.path.join { quarto.project.directory, "nbdev.yml" })
+local HOME = settings and settings:read("a"):match('site%-url: "([^"]+)"')
+if settings then settings:close() end
+
+local function at_home(link)
+  if HOME and link.target:sub(1, #HOME + 1) == HOME .. "/" then
+    link.target = quarto.project.offset .. link.target:sub(#HOME + 1)
+    return link
+  end
+end
+
 local heads = {}      -- ids of the page's headings and of the names already anchored
 local state = {}      -- the models of the page's widgets, as the notebook stores them
 
@@ -46,7 +58,7 @@ local function still(view)
   if not shown then return {} end
   local where = table.concat(places, " · ")
   local picture = string.format('<figure class="figure"><img class="img-fluid" src="data:image/png;base64,%s" alt="%s"><figcaption>%s</figcaption></figure>',
-    shown:gsub("%s", ""), "What the control shows at " .. where:gsub('"', "&quot;"), "At " .. where .. ". In the notebook these are sliders.")
+    shown:gsub("%s", ""), "What the control shows at " .. where:gsub('"', "&quot;"), "The controls stood at " .. where .. ". In the notebook they can be moved.")
   return { pandoc.RawBlock("html", picture) }
 end
 
@@ -84,9 +96,36 @@ local function no_echo(figure)
   return pandoc.Div({ pandoc.Plain { image } }, { class = "picture" })
 end
 
+-- TeX sets a thin space beside the name of a function, "2 log x" but "log(x)"; MathML does not.
+local FUNCTIONS = { log = 1, ln = 1, exp = 1, max = 1, min = 1, sin = 1, cos = 1, tanh = 1 }
+local SCRIPTS = { "^%s*[_^]%b{}", "^%s*[_^]\\%a+", "^%s*[_^]%w", "^'+" }
+local CLOSE_BY = { "^%s*[%(%[,=+&]", "^%s*\\[bB]ig", "^%s*\\left", "^%s*\\[!;,{]", "^%s*$" }
+
+local function spaced(tex)
+  local done, rest = "", tex
+  while true do
+    local before, word, after = rest:match("^(.-)\\(%a+)(.*)$")
+    if not word then return done .. rest end
+    done = done .. before
+    if FUNCTIONS[word] and done:find("[%w%)}]%s*$") then done = done .. "\\," end
+    done, rest = done .. "\\" .. word, after
+    if FUNCTIONS[word] then
+      for _, script in ipairs(SCRIPTS) do
+        local part = rest:match(script)
+        if part then done, rest = done .. part, rest:sub(#part + 1) end
+      end
+      local close = false
+      for _, sign in ipairs(CLOSE_BY) do close = close or rest:find(sign) end
+      if not close then done = done .. "\\," end
+    end
+  end
+end
+
 -- A formula or a table that is wider than the page scrolls in a box of its own. Columns of numbers keep their lines.
 local function boxed_formula(math)
+  math.text = spaced(math.text)
   if math.mathtype == "DisplayMath" then return pandoc.Span({ math }, { class = "formula" }) end
+  return math
 end
 
 local function boxed_table(block)
@@ -104,5 +143,5 @@ end
 
 return {
   { Meta = without_foreign, Header = function(header) heads[header.identifier] = true end },
-  { Div = no_widget, CodeBlock = anchors, Figure = no_echo, Math = boxed_formula, Table = boxed_table },
+  { Div = no_widget, CodeBlock = anchors, Figure = no_echo, Math = boxed_formula, Link = at_home, Table = boxed_table },
 }
