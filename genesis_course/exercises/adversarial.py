@@ -79,8 +79,8 @@ def _small_reader():
         return nn.Sequential(nn.Flatten(), nn.Linear(9, 6), nn.Tanh(), nn.Linear(6, 3))
 
 def _pictures():
-    return (2*torch.rand(5, 1, 3, 3, generator=torch.Generator().manual_seed(1))-1).mul(1.4).clamp(
-        -1, 1)
+    pixels = torch.rand(5, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    return (2*pixels-1).mul(1.4).clamp(-1, 1)
 
 @my_fgsm.observed_by
 def _(attack):
@@ -139,8 +139,8 @@ def _(gradient, eps, norm):
 
 @best_change.slip("For L2 divide by the length of the gradient, not by its square.")
 def _(gradient, eps, norm):
-    return eps*gradient.sign() if norm == math.inf else eps*gradient/gradient.square().flatten(
-        1).sum(dim=1).view(-1, 1, 1, 1)
+    if norm == math.inf: return eps*gradient.sign()
+    return eps*gradient/gradient.square().flatten(1).sum(dim=1).view(-1, 1, 1, 1)
 
 @best_change.slip("This normalises every row of pixels by itself. The length is that of the whole "
                   "image.")
@@ -232,8 +232,9 @@ def _(before, after, labels): return (after.argmax(dim=1) != labels).double().me
 
 @success.slip("You count the right images, and divide by all. Divide by the number that were read "
               "rightly before.")
-def _(before, after, labels): return ((before.argmax(dim=1) == labels)
-                                      & (after.argmax(dim=1) != labels)).double().mean().item()
+def _(before, after, labels):
+    return ((before.argmax(dim=1) == labels)
+            & (after.argmax(dim=1) != labels)).double().mean().item()
 
 @success.slip("This counts changed answers, also a change from wrong to wrong, or to right. Ask "
               "whether a right answer became a wrong one.")
@@ -245,8 +246,9 @@ def _(before, after, labels): return 1-success.solution(before, after, labels)
 
 @success.slip("The difference of two accuracies lets images that the attack *mended* pay for "
               "others. Look at the images one by one.")
-def _(before, after, labels): return ((before.argmax(dim=1) == labels).double().mean()
-                                      - (after.argmax(dim=1) == labels).double().mean()).item()
+def _(before, after, labels):
+    return ((before.argmax(dim=1) == labels).double().mean()
+            - (after.argmax(dim=1) == labels).double().mean()).item()
 
 @success.slip("The number below the line is right. Above it stand all images that are misread now; "
               "only those that were right before count.")
@@ -307,13 +309,13 @@ def _attack_leaves_gradients(model, images, labels, eps):
 @mended_attack.slip("Nothing of the attack is left, but neither is what was there: in the middle "
                     "of a training step gradients wait in the weights, and they were deleted. Do "
                     "not touch them at all.")
-def _attack_zeroes_gradients(model, images, labels, eps):
+def _(model, images, labels, eps):
     changed = _attack_leaves_gradients(model, images, labels, eps)
     model.zero_grad()
     return changed
 
 @mended_attack.slip("The gradients are left alone, well. But the network is attacked in training "
-                    "mode: batch norm moved, and dropout threw dice.")
+                    "mode: batch norm moved, and dropout drew random masks.")
 def _attack_in_training_mode(model, images, labels, eps):
     return (images + eps*_pixel_slope(model, images, labels).sign()).clamp(-1, 1)
 
@@ -421,8 +423,9 @@ def _(logits, labels): return margin.solution(logits.detach(), labels)
 
 @margin.slip("Putting 0 in place of the right logit lets 0 win when all others are negative. Put "
              "minus infinity there.")
-def _(logits, labels): return logits.scatter(1, labels[:, None], 0.).amax(dim=1) - logits.gather(1,
-    labels[:, None])[:, 0]
+def _(logits, labels):
+    return logits.scatter(1, labels[:, None], 0.).amax(dim=1) - logits.gather(1,
+        labels[:, None])[:, 0]
 
 # %% ../../nbs/answers/13_adversarial.ipynb #803d665d
 @margin.observed_by

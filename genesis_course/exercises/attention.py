@@ -76,8 +76,6 @@ def _(q, k): return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(d
 def _(q, k): return attention(q, k, k)
 
 # %% ../../nbs/answers/06_attention.ipynb #41b724a3
-def _weights_turned(q, k): return (k @ q.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)
-
 @attention_weights.observed_by
 def _(weigh):
     sizes = {"three queries and five keys of size 4": ((3, 4), (5, 4)),
@@ -488,6 +486,6 @@ def _output(result):
 
 @mended_21.observed_by
 def _(look):
-    return {f"{length} positions, heads of size {size}": _output(
-        look(*torch.randn(3, 2, length, size).unbind(0)))
-        for length, size in ((5, 4), (7, 64), (1, 8))}
+    return {f"{length} positions, heads of size {size}":
+            _output(look(*torch.randn(3, 2, length, size).unbind(0)))
+            for length, size in ((5, 4), (7, 64), (1, 8))}

@@ -213,16 +213,18 @@ def _(x, eps=1e-5): return _normalised(x, (0, 1, 2, 3), eps)
 def _(x, eps=1e-5): return _normalised(x, (0, 2, 3), eps, unbiased=True)
 
 @normalise_channels.slip("Divided by the variance. The root is missing.")
-def _(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.var(dim=(0, 2, 3),
-    unbiased=False, keepdim=True)+eps)
+def _(x, eps=1e-5):
+    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.var(dim=(0, 2, 3),
+        unbiased=False, keepdim=True)+eps)
 
 @normalise_channels.slip("The mean is 0 now, but the variance is what it was.")
 def _(x, eps=1e-5): return x-x.mean(dim=(0, 2, 3), keepdim=True)
 
 @normalise_channels.slip("ε is missing: a channel that is constant becomes 0/0, and one that "
                          "hardly varies is blown up.")
-def _(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3), keepdim=True))/x.std(dim=(0, 2, 3),
-    unbiased=False, keepdim=True)
+def _(x, eps=1e-5):
+    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/x.std(dim=(0, 2, 3),
+        unbiased=False, keepdim=True)
 
 @normalise_channels.slip("The shape fits by chance: a mean of shape [C] was laid along the width, "
                          "not the channels. keepdim=True leaves it its four axes.")
@@ -231,8 +233,9 @@ def _(x, eps=1e-5):
 
 @normalise_channels.slip("Nearly: ε belongs under the root, next to the variance. For a channel "
                          "that hardly varies that makes a visible difference.")
-def _(x, eps=1e-5): return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.std(dim=(0, 2, 3),
-    unbiased=False, keepdim=True)+eps)
+def _(x, eps=1e-5):
+    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.std(dim=(0, 2, 3),
+        unbiased=False, keepdim=True)+eps)
 
 # %% ../../nbs/answers/04_cnn.ipynb #caf00e21
 @normalise_channels.observed_by
@@ -438,7 +441,7 @@ def _(maps, vector): return torch.cat([maps, vector], dim=1)
 
 @join.slip("The shape fits, but the planes are scrambled: `repeat` wrote 1, 2, 1, 2, … and `view` "
            "cut it into rows of the wrong kind. Add the axes first, then expand.")
-def _join_scrambled(maps, vector):
+def _(maps, vector):
     count, length, (height, width) = len(vector), vector.shape[1], maps.shape[2:]
     return torch.cat([maps, vector.repeat(1, height*width).view(count, length, height, width)],
                      dim=1)
@@ -497,9 +500,8 @@ def _(answer):
                 "fingerprint": 0.}
     verdict = "fits" if _is_joined(joined, maps, vector) else (
         "This is neither. Either [B, C+V, H, W], with each number of the vector everywhere in a "
-        "plane of its own, or a list [B, …] "
-        f"of all map values (or of their means) and the vector. The shape of yours is "
-        f"{list(joined.shape)}.")
+        "plane of its own, or a list [B, …] of all map values (or of their means) and the "
+        f"vector. The shape of yours is {list(joined.shape)}.")
     flat = joined.detach().double().flatten()
     return {"verdict": verdict,
             "fingerprint": (flat*torch.arange(1., len(flat)+1).double()).sum().item()}

@@ -402,7 +402,7 @@ def _(sample, real, embed, distance):
 
 @fair_fid.slip("Two random halves, drawn independently, share about half of their images. Take one "
                "random order and cut it.")
-def _fid_halves_that_overlap(sample, real, embed, distance):
+def _(sample, real, embed, distance):
     n = len(real)//2
     first, second = (embed(real[torch.randperm(len(real))[:n]]) for _ in range(2))
     return distance(first, embed(sample(n))), distance(first, second)

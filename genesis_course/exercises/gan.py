@@ -177,8 +177,9 @@ def _(points, centres, radius, enough):
 @modes_covered.observed_by
 def _(count):
     centres = torch.tensor([[0., 0.], [4., 0.], [0., 4.], [4., 4.]])
-    def around(*numbers): return torch.cat([centres[k]+torch.linspace(0, 0.5, n)[:,
-        None]*torch.tensor([0.8, 0.6]) for k, n in enumerate(numbers) if n])
+    def around(*numbers):
+        return torch.cat([centres[k]+torch.linspace(0, 0.5, n)[:,
+            None]*torch.tensor([0.8, 0.6]) for k, n in enumerate(numbers) if n])
     lost = torch.tensor([[4., 2.2]]).expand(30, 2)
     return {"all points on one mode": count(around(50, 0, 0, 0), centres, 0.6, 0.1),
             "a mode with 1 of 60 points": count(around(30, 29, 1, 0), centres, 0.6, 0.1),
@@ -351,13 +352,15 @@ def _(): return nn.Sequential(nn.Linear(8, 128), nn.LeakyReLU(0.2), nn.Linear(12
 
 @build_discriminator.slip("The door is right now. But a sigmoid at the end gives probabilities; "
                           "our losses take logits and contain the sigmoid (see case 13).")
-def _(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2),
-                              nn.Linear(128, 1), nn.Sigmoid())
+def _():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2),
+                         nn.Linear(128, 1), nn.Sigmoid())
 
 @build_discriminator.slip("The door is right now. But with a tanh at the end no logit leaves [-1, "
                           "1], so D can never be sure of anything. Leave it out.")
-def _(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2),
-                              nn.Linear(128, 1), nn.Tanh())
+def _():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2),
+                         nn.Linear(128, 1), nn.Tanh())
 
 @build_discriminator.slip("Two numbers for each image. Our loss takes one logit: positive for "
                           "real.")
@@ -366,8 +369,9 @@ def _():
 
 @build_discriminator.slip("The pictures are averaged down to 16 numbers so that they fit the old "
                           "door: it runs, and D is half blind. Widen the first layer instead.")
-def _(): return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(16), nn.Linear(16, 128),
-                              nn.LeakyReLU(0.2), nn.Linear(128, 1))
+def _():
+    return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(16), nn.Linear(16, 128),
+                         nn.LeakyReLU(0.2), nn.Linear(128, 1))
 
 # %% ../../nbs/answers/08_gan.ipynb #e3f67421
 def _module_of(build):
@@ -423,8 +427,8 @@ make_samples = Exercise("clinic.1", "The generator is fed the data",
     hints=["What may the generator know of the batch? Its length, and where it lies.",
            "`noise(count, latent_dim, device)` from this chapter makes the codes.",
            "generator(noise(len(batch), generator.latent_dim, batch.device))"],
-    insight="The probe `depends_on_data` finds every leak of this kind: same dice, other data, and "
-            "the samples must not change.")
+    insight="The probe `depends_on_data` finds every leak of this kind: same random numbers, other "
+            "data, and the samples must not change.")
 
 @make_samples.answer
 def _(generator, batch): return generator(noise(len(batch), generator.latent_dim, batch.device))
@@ -446,10 +450,11 @@ def _(generator, batch): return generator(noise(1, generator.latent_dim).expand(
                    "epoch may be smaller than 64.")
 def _(generator, batch): return generator(noise(64, generator.latent_dim))
 
-@make_samples.slip("The same noise in every call: the generator learns these few codes only. Roll "
-                   "the dice anew.")
-def _(generator, batch): return generator(noise(len(batch), generator.latent_dim,
-                                                generator=torch.Generator().manual_seed(0)))
+@make_samples.slip("The same noise in every call: the generator learns these few codes only. Draw "
+                   "it anew.")
+def _(generator, batch):
+    return generator(noise(len(batch), generator.latent_dim,
+                           generator=torch.Generator().manual_seed(0)))
 
 @make_samples.slip("Uniform noise works too, in principle, but everything else in this course "
                    "draws from a standard normal. Take `noise`, so that training and sampling "
@@ -462,7 +467,7 @@ def _(generator, batch): return generator(noise(len(batch), 64))
 
 # %% ../../nbs/answers/08_gan.ipynb #0c172857
 def _judge_by(expected):
-    "A judge from {what is observed: (its right value, the sentence when it is another)}"
+    "From {what is observed: (its right value, what is said to another)} to a judge of that"
     def judge(seen):
         return next((message.format(seen[name])
                      for name, (right, message) in expected.items() if seen[name] != right), None)
@@ -480,8 +485,7 @@ class _Listener(nn.Module):
 @make_samples.observed_by
 def _(make):
     listener, other = _Listener(64), _Listener(10)
-    batches = torch.linspace(-1, 1, 640).view(10, 1, 8, 8), torch.linspace(1, -0.5, 640).view(10, 1,
-        8, 8)
+    batches = [torch.linspace(*ends, 640).view(10, 1, 8, 8) for ends in ((-1, 1), (1, -0.5))]
     outcomes = []
     for batch in (batches[0], batches[1]):
         torch.manual_seed(0)
@@ -510,22 +514,25 @@ _NO_SAMPLES = {"made by the generator": False, "changes with the data": False,
                "the generator can learn from them": False,
                "numbers in a code, for generators of 64 and 10": "", "normal noise": False}
 
-_SAMPLES = {"made by the generator": (True, "What comes back are not pictures that the generator "
-                                            "made. Feed it noise, and return what it makes of it."),
-           "changes with the data": (False, "With the same dice and other data the samples change: "
-                                            "something of the batch still reaches the generator."),
-           "how many samples for 10 images": (10, "For a batch of 10 images ten samples are asked "
-                                                  "for, but this is {}."),
-           "a code for each sample": (10, "Each sample needs a code of its own."),
-           "fresh noise in every call": (True, "A second call gives the same samples: the noise is "
-                                               "not rolled anew."),
-           "numbers in a code, for generators of 64 and 10": ("[64, 10]", "Two generators that ask "
-               "for 64 and for 10 numbers got {}. Ask each for its latent_dim."),
-           "normal noise": (True, "The codes are not standard normal. Take `noise`, so that "
-                                  "training and sampling agree."),
-           "the generator can learn from them": (True,
-                                                 "No gradient can flow back from these samples to "
-                                                 "the generator. Is there a detach, or no_grad?")}
+_SAMPLES = {
+    "made by the generator": (True,
+        "What comes back are not pictures that the generator made. Feed it noise, and return what "
+        "it makes of it."),
+    "changes with the data": (False,
+        "With the same random numbers and other data the samples change: something of the batch "
+        "still reaches the generator."),
+    "how many samples for 10 images": (10,
+        "For a batch of 10 images ten samples are asked for, but this is {}."),
+    "a code for each sample": (10, "Each sample needs a code of its own."),
+    "fresh noise in every call": (True,
+        "A second call gives the same samples: the noise is not rolled anew."),
+    "numbers in a code, for generators of 64 and 10": ("[64, 10]",
+        "Two generators that ask for 64 and for 10 numbers got {}. Ask each for its latent_dim."),
+    "normal noise": (True,
+        "The codes are not standard normal. Take `noise`, so that training and sampling agree."),
+    "the generator can learn from them": (True,
+        "No gradient can flow back from these samples to the generator. Is there a detach, or "
+        "no_grad?")}
 make_samples.judge = _judge_by(_SAMPLES)
 
 # %% ../../nbs/answers/08_gan.ipynb #0137a322
@@ -565,8 +572,9 @@ def _(): return nn.Sequential(nn.Linear(16, 128), nn.LeakyReLU(0.2), nn.Linear(1
 
 @build_generator.slip("The range is right, but this one takes pictures. A generator takes noise, "
                       "[B, 16].")
-def _(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2),
-                              nn.Linear(128, 64), nn.Tanh(), nn.Unflatten(1, (1, 8, 8)))
+def _():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2),
+                         nn.Linear(128, 64), nn.Tanh(), nn.Unflatten(1, (1, 8, 8)))
 
 # %% ../../nbs/answers/08_gan.ipynb #611527d0
 @build_generator.observed_by
@@ -614,7 +622,7 @@ def _(real_logits, fake_logits):
 # %% ../../nbs/answers/08_gan.ipynb #c4dae47d
 @mended_13.slip("There is still a sigmoid before a loss that contains one. D's logits are squeezed "
                 "to 0 … 1 before they count, so the loss cannot fall below 1.006.")
-def _loss_with_two_sigmoids(real_logits, fake_logits):
+def _(real_logits, fake_logits):
     return mended_13.solution(real_logits.sigmoid(), fake_logits.sigmoid())
 
 @mended_13.slip("One sigmoid now, but the labels changed places: real images get the 1.")
@@ -761,16 +769,13 @@ def _(real_logits, fake_logits):
 def _(real_logits, fake_logits): return F.softplus(fake_logits-real_logits).mean()
 
 # %% ../../nbs/answers/08_gan.ipynb #5cb0fa4c
-def _loss_without_labels(real_logits, fake_logits):
-    return real_logits.sigmoid().mean() + fake_logits.sigmoid().mean()
-
 mended_12.observe = _seen_loss
 mended_12.judge = _judge_loss(_RIGHT_LOSSES)
 
 # %% ../../nbs/answers/08_gan.ipynb #b4476acd
 mended_10 = Exercise("clinic.10", "Learning to look fake",
     symptom="Both losses fall together, in the prettiest curves, and the samples get worse",
-    hints=["Which label does the generator wish for its samples?",
+    hints=["Which label does the generator want for its samples?",
            "Cross-entropy with the label 1.",
            "F.softplus(-fake_logits).mean()"],
     insight="Any loss whose slope is negative everywhere points the right way. Whether it pulls "
@@ -780,8 +785,8 @@ mended_10 = Exercise("clinic.10", "Learning to look fake",
 def _(fake_logits): return F.softplus(-fake_logits).mean()
 
 # %% ../../nbs/answers/08_gan.ipynb #1ddad24b
-@mended_10.slip("It still lowers D's belief in the samples. That is D's wish; the generator wants "
-                "the logit *up*.")
+@mended_10.slip("It still lowers D's belief in the samples. That is what D wants; the generator "
+                "wants the logit *up*.")
 def _(fake_logits): return F.softplus(fake_logits).mean()
 
 @mended_10.slip("The mean of D(G(z)) is what the generator wants to be large. Minimising it does "
@@ -1016,30 +1021,26 @@ def _(argue):
             "weights are finite": all(bool(p.isfinite().all()) for network in (G, D)
                                       for p in network.parameters())}
 
-_ARGUMENT = {"the discriminator has moved": (True, "The discriminator's weights have not moved: "
-                                                   "its turn is missing, or its gradient is."),
-            "the generator has moved": (True,
-                                        "The generator's weights have not moved: no gradient "
-                                        "arrives. Which fakes does its loss see, and can the "
-                                        "gradient get through them?"),
-            "every real point was judged": (True, "Not every real point was shown to the "
-                                                  "discriminator. Go through all batches."),
-            "the codes are fresh in every step": (True,
-                                                  "Too few different codes were drawn: let every "
-                                                  "step draw its own noise, inside the loop."),
-            "fakes are held still in D's turn": (True,
-                                                 "In the discriminator's turn the fakes still hang "
-                                                 "on the generator. Detach them there, and only "
-                                                 "there."),
-            "the generator moves towards real": (True,
-                                                 "The generator's step moves it to where D "
-                                                 "believes in it less. Which loss does its turn "
-                                                 "lower?"),
-            "gradients do not add up": (True,
-                                        "The gradients of earlier steps are still there and add up "
-                                        "(case 23). Zero them before each turn, the generator's "
-                                        "too."),
-            "weights are finite": (True, "The weights are not finite any more.")}
+_ARGUMENT = {
+    "the discriminator has moved": (True,
+        "The discriminator's weights have not moved: its turn is missing, or its gradient is."),
+    "the generator has moved": (True,
+        "The generator's weights have not moved: no gradient arrives. Which fakes does its loss "
+        "see, and can the gradient get through them?"),
+    "every real point was judged": (True,
+        "Not every real point was shown to the discriminator. Go through all batches."),
+    "the codes are fresh in every step": (True,
+        "Too few different codes were drawn: let every step draw its own noise, inside the loop."),
+    "fakes are held still in D's turn": (True,
+        "In the discriminator's turn the fakes still hang on the generator. Detach them there, and "
+        "only there."),
+    "the generator moves towards real": (True,
+        "The generator's step moves it to where D believes in it less. Which loss does its turn "
+        "lower?"),
+    "gradients do not add up": (True,
+        "The gradients of earlier steps are still there and add up (case 23). Zero them before "
+        "each turn, the generator's too."),
+    "weights are finite": (True, "The weights are not finite any more.")}
 mended_25.judge = _judge_by(_ARGUMENT)
 
 # %% ../../nbs/answers/08_gan.ipynb #8c740edb
@@ -1095,14 +1096,15 @@ def _(G, D, real, z):
 
 # %% ../../nbs/answers/08_gan.ipynb #515d6ae2
 @mended_24.observed_by
-def _(judge):
+def _(train_step):
     torch.manual_seed(0)
     G, D = dense(2, 8, 2), dense(2, 8, 1)
     real, z = 3+torch.randn(6, 2), torch.randn(6, 2)
-    loss = judge(G, D, real.clone(), z.clone())
+    loss = train_step(G, D, real.clone(), z.clone())
     if loss is None: return None
-    def left(network): return [torch.zeros_like(p) if p.grad is None else p.grad.clone()
-                               for p in network.parameters()]
+    def left(network):
+        return [torch.zeros_like(p) if p.grad is None else p.grad.clone()
+                for p in network.parameters()]
     reached = any(p.grad is not None for p in D.parameters())
     return {"loss": loss.detach() if isinstance(loss, torch.Tensor) else loss,
             "the loss hangs on D": reached or getattr(loss, "requires_grad", False),
@@ -1168,22 +1170,23 @@ def _(make):
             "the first one holds": held[0], "the second one holds": held[1],
             "rates": ", ".join(f"{rate:g}" for rate in sorted(set(rates)))}
 
-_OPTIMIZERS = {"two optimisers": (True, "Two optimisers are asked for, as a pair."),
-              "each player has its own": (True, "Both places hold the same optimiser. Each player "
-                                                "needs one of its own."),
-              "the first one holds": ("G0 G1 G2 G3",
-                                      "The first optimiser should hold the generator's four weight "
-                                      "tensors and nothing else; it holds {}."),
-              "the second one holds": ("D0 D1 D2 D3",
-                                       "The second optimiser should hold the discriminator's four "
-                                       "weight tensors and nothing else; it holds {}."),
-              "rates": ("0.003", "With lr = 0.003 the learning rates are {}. Both optimisers "
-                                 "should get `lr` as it is.")}
+_OPTIMIZERS = {
+    "two optimisers": (True, "Two optimisers are asked for, as a pair."),
+    "each player has its own": (True,
+        "Both places hold the same optimiser. Each player needs one of its own."),
+    "the first one holds": ("G0 G1 G2 G3",
+        "The first optimiser should hold the generator's four weight tensors and nothing else; it "
+        "holds {}."),
+    "the second one holds": ("D0 D1 D2 D3",
+        "The second optimiser should hold the discriminator's four weight tensors and nothing "
+        "else; it holds {}."),
+    "rates": ("0.003",
+        "With lr = 0.003 the learning rates are {}. Both optimisers should get `lr` as it is.")}
 make_optimizers.judge = _judge_by(_OPTIMIZERS)
 
 # %% ../../nbs/answers/08_gan.ipynb #78b88fce
 rates = Exercise("clinic.33", "One learning rate too high",
-                 solution={"generator": 4e-3, "discriminator": 8e-3}, seconds=10.,
+    solution={"generator": 4e-3, "discriminator": 8e-3}, seconds=10.,
     symptom="The discriminator's loss is tiny, the gap between the mean logits is ten or more, and "
             "the samples do not change",
     hints=["Bring the two closer together first. Then ask whether both are fast enough for 150 "
@@ -1224,11 +1227,11 @@ def _(chosen):
                 "both high": False}
     pair = [chosen["generator"], chosen["discriminator"]]
     if ... in pair or None in pair: return None
-    seen = {"a learning rate for each": all(isinstance(one, numbers.Real)
-                                            and not isinstance(one, bool) and 0 < one < 1
-                                            for one in pair), "gap": 0., "good": 0.,
-                                            "generator slower": False, "both high": False}
-    if not seen["a learning rate for each"]: return seen
+    are_rates = all(isinstance(one, numbers.Real) and not isinstance(one, bool) and 0 < one < 1
+                    for one in pair)
+    seen = {"a learning rate for each": are_rates, "gap": 0., "good": 0.,
+            "generator slower": False, "both high": False}
+    if not are_rates: return seen
     gap, good = _short_game(*map(float, pair))
     return {**seen, "gap": gap, "good": good, "generator slower": pair[0] < pair[1],
             "both high": min(pair) > 0.02}
@@ -1238,11 +1241,11 @@ def _(seen):
     if not seen["a learning rate for each"]:
         return 'Two numbers between 0 and 1 are asked for: {"generator": …, "discriminator": …}.'
     if seen["gap"] > 1.5:
-        return f"The gap of the logits is still {seen['gap']:.1f}: D is too far ahead. "+(
-            "Both rates are so high that the logits run away: lower both." if seen["both high"]
-            else "Bring the two rates closer together.")
+        cure = ("Both rates are so high that the logits run away: lower both." if seen["both high"]
+                else "Bring the two rates closer together.")
+        return f"The gap of the logits is still {seen['gap']:.1f}: D is too far ahead. {cure}"
     if seen["good"] < 0.2:
+        cure = ("Both may learn faster." if seen["generator slower"] or seen["gap"] > 0.1
+                else "Now the generator runs away from its discriminator, or both hardly move.")
         return (f"The gap is {seen['gap']:.1f}, but only {seen['good']:.0%} of the points are "
-                f"good. "+("Both may learn faster." if seen["generator slower"]
-                           or seen["gap"] > 0.1 else "Now the generator runs away from its "
-                                                     "discriminator, or both hardly move."))
+                f"good. {cure}")

@@ -154,20 +154,20 @@ def _(discriminator, enhance, real, fake):
 # %% ../../nbs/answers/15_genesis.ipynb #21a75cbb
 @enhanced_logits.observed_by
 def _(answer):
-    "Which pictures the judge was shown, and who can learn from it"
+    "Which pictures the discriminator was shown, and who can learn from it"
     real, fake = torch.full((2, 1, 4, 4), 0.5), torch.full((3, 1, 4, 4), -0.25, requires_grad=True)
-    judge = _Judge()
+    discriminator = _Discriminator()
     def enhance(x): return 0.5*x + 0.125
-    result = answer(judge, enhance, real, fake)
+    result = answer(discriminator, enhance, real, fake)
     if isinstance(result, Iterator): result = tuple(result)
     if not isinstance(result, (list, tuple)) or len(result) != 2: return {"the result": result}
     names = "logits of the real ones", "logits of the drawn ones"
     return {**{name: value.detach() if isinstance(value, torch.Tensor) else value
                for name, value in zip(names, result)},
             "gradient at the drawn ones": _slope(result[1], fake),
-            "gradient of D from the real ones": _slope(result[0], judge.weight)}
+            "gradient of D from the real ones": _slope(result[0], discriminator.weight)}
 
-class _Judge(nn.Module):
+class _Discriminator(nn.Module):
     "A weight times the sum of the pixels"
     classes, shape = None, (1, 4, 4)
     def __init__(self):

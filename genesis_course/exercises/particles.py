@@ -97,7 +97,7 @@ def _(position, stiffness, length):
     return (-stiffness*(distance-length)*apart/distance).sum(dim=1)
 
 @spring_forces.slip("The sign is turned round: a spring that is too long must pull together.")
-def _springs_push(position, stiffness, length):
+def _(position, stiffness, length):
     return -spring_forces.solution(position, stiffness, length)
 
 @spring_forces.slip("Each pair pulls on one of its two ends only. What j does to i, i does to j: "
@@ -223,8 +223,9 @@ def _(density, factor):
 
 @coarser.slip("Bilinear interpolation looks at the two by two pixels in the middle of a block. "
               "That is the mean for a factor of 2 only; beyond, it skips pixels.")
-def _(density, factor): return F.interpolate(density[:, None], scale_factor=1/factor,
-                                             mode="bilinear", align_corners=False)[:, 0]
+def _(density, factor):
+    return F.interpolate(density[:, None], scale_factor=1/factor,
+                         mode="bilinear", align_corners=False)[:, 0]
 
 @coarser.slip("This averages the light that passes, e^-ρ, and goes back. That is how pictures "
               "average. The density itself is what obeys the law.")
@@ -233,8 +234,8 @@ def _(density, factor): return -torch.log(coarser.solution(torch.exp(-density), 
 # %% ../../nbs/answers/14_particles.ipynb #d3124529
 @coarser.observed_by
 def _(answer):
-    cloud = torch.tensor([[[0.1, -0.3], [-0.5, 0.2], [0.62, 0.55]]]), torch.tensor(
-        [[0.05, 0.3, 0.02]]), torch.tensor([[1., 0.5, 2.]])
+    cloud = (torch.tensor([[[0.1, -0.3], [-0.5, 0.2], [0.62, 0.55]]]),
+             torch.tensor([[0.05, 0.3, 0.02]]), torch.tensor([[1., 0.5, 2.]]))
     return {"24 × 36 to 6 × 9": answer(splat(*cloud, 24, 36), 4),
             "15 × 9 to 5 × 3": answer(splat(*cloud, 15, 9), 3)}
 

@@ -270,7 +270,7 @@ def _(discriminator, real, fake): return discriminator(real), discriminator(fake
 # %% ../../nbs/answers/09_stable_gan.ipynb #8acdf4df
 @mended_turn.slip("They are still in one batch: batch norm subtracts a mean of real and fake. Let "
                   "each kind go in by itself.")
-def _turn_mixed(discriminator, real, fake): return discriminator(torch.cat([real, fake])).chunk(2)
+def _(discriminator, real, fake): return discriminator(torch.cat([real, fake])).chunk(2)
 
 @mended_turn.slip("In evaluation mode the company no longer counts, that is true. But then the "
                   "running statistics never learn anything: they stay at 0 and 1, and batch norm "
@@ -366,7 +366,7 @@ def _():
                          nn.Unflatten(1, (1, 16, 16)), _Repeat())
 
 @colour_generator.slip("A sigmoid never goes below 0, and real images reach -1 (case 28 in chapter "
-                       "08): the judge need not look further. Take tanh.")
+                       "08): the discriminator need not look further. Take tanh.")
 def _():
     return nn.Sequential(nn.Linear(32, 128), nn.ReLU(), nn.Linear(128, 3*16*16), nn.Sigmoid(),
                          nn.Unflatten(1, (3, 16, 16)))
@@ -389,12 +389,12 @@ def _(build):
     seen["shape"] = str(list(images.shape))
     if list(images.shape) != [5, 3, 16, 16] or not images.requires_grad: return seen
     loud = network(20*z).detach()
-    seen["within [-1, 1]"], seen["darker than 0"] = bool(loud.abs().max() <= 1.001), bool(loud.min()
-        < 0)
-    seen["different pixels"], seen["colours differ"] = min(len(one.unique())
-        for one in images.flatten(0, 1)), bool(images.std(dim=1).max() > 1e-5)
-    slope, = torch.autograd.grad((images*torch.linspace(-1, 1, images.numel()).view_as(images)).sum(
-        ), z, allow_unused=True)
+    seen["within [-1, 1]"] = bool(loud.abs().max() <= 1.001)
+    seen["darker than 0"] = bool(loud.min() < 0)
+    seen["different pixels"] = min(len(one.unique()) for one in images.flatten(0, 1))
+    seen["colours differ"] = bool(images.std(dim=1).max() > 1e-5)
+    weighted = images*torch.linspace(-1, 1, images.numel()).view_as(images)
+    slope, = torch.autograd.grad(weighted.sum(), z, allow_unused=True)
     seen["the noise matters"] = slope is not None and bool((slope != 0).any(dim=0).all())
     return seen
 

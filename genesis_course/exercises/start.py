@@ -170,7 +170,7 @@ def _(seen):
 # %% ../../nbs/answers/00_start.ipynb #7d1ae074
 mended_order = Exercise("clinic.41", "A run that nobody can repeat",
     symptom="The seed is set, but the first run after a restart gives another result",
-    hints=["Which line rolls the dice, and which one loads them?",
+    hints=["Which line draws the random numbers, and which one sets the seed?",
            "Set the seed before `randperm`, or give `randperm` a `torch.Generator` of its own.",
            "`torch.randperm(count, generator=torch.Generator().manual_seed(seed))`"],
     insight="A generator of one's own is the better cure: it neither depends on other code nor "

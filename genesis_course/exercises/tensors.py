@@ -139,8 +139,9 @@ def _(x): return 1/(1+math.exp(-x.data))
 def _(x): return Value(1/(1+math.exp(-x.data)), ((x, x.data*(1-x.data)),), "sigmoid")
 
 @sigmoid.slip("This falls as x grows. Look at the sign in the exponent: σ(x) = 1/(1+exp(-x)).")
-def _(x): return Value(1/(1+math.exp(x.data)), ((x, -1/(2+math.exp(x.data)+math.exp(-x.data))),),
-                       "sigmoid")
+def _(x):
+    return Value(1/(1+math.exp(x.data)), ((x, -1/(2+math.exp(x.data)+math.exp(-x.data))),),
+                 "sigmoid")
 
 @sigmoid.slip("The slope is noted as 1, as for a sum. For the sigmoid it is σ(x)(1-σ(x)).")
 def _(x): return Value(1/(1+math.exp(-x.data)), ((x, 1.),), "sigmoid")

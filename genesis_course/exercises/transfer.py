@@ -56,9 +56,9 @@ def _number(value): return value if isinstance(value, str) else float(value)
 
 @rates.observed_by
 def _(write):
-    return {f"{count} parts, lr {lr}, factor {factor}": [_number(rate)
-        for rate in write(count, lr, factor)] for count, lr,
-        factor in ((4, 0.01, 2.), (3, 1., 2.6), (1, 0.5, 3.))}
+    return {f"{count} parts, lr {lr}, factor {factor}":
+            [_number(rate) for rate in write(count, lr, factor)]
+            for count, lr, factor in ((4, 0.01, 2.), (3, 1., 2.6), (1, 0.5, 3.))}
 
 # %% ../../nbs/answers/12_transfer.ipynb #a4514c67
 unfrozen = Exercise("transfer.2", "Who is awake",
@@ -165,8 +165,8 @@ class _Watched(torch.Tensor):
     @classmethod
     def __torch_function__(cls, function, types, arguments=(), settings=None):
         result = super().__torch_function__(function, types, arguments, settings or {})
-        if isinstance(result, torch.Tensor) and result.numel() >= 2000 and result.untyped_storage(
-            ).data_ptr() != _Watched.own: _Watched.made = True
+        if isinstance(result, torch.Tensor) and result.numel() >= 2000:
+            _Watched.made |= result.untyped_storage().data_ptr() != _Watched.own
         return result
 
 @adapted.observed_by
@@ -215,8 +215,9 @@ def _(counts, accuracies, target):
 
 @labels_needed.slip("This rounds up to the next number that was measured. Read the line between "
                     "the two neighbours.")
-def _(counts, accuracies, target): return next((count for count, accuracy in zip(counts, accuracies)
-                                                if accuracy >= target), math.inf)
+def _(counts, accuracies, target):
+    return next((count for count, accuracy in zip(counts, accuracies)
+                 if accuracy >= target), math.inf)
 
 @labels_needed.slip("Where even the last accuracy is below the target, nobody knows how many are "
                     "needed: return `math.inf`.")
@@ -308,8 +309,9 @@ def _(before, after, t):
 
 @between.slip("`num_batches_tracked` is one such counter, and others have other names. Ask the "
               "tensor: `value.is_floating_point()`.")
-def _(before, after, t): return {name: value if "num_batches" in name
-                                 else (1-t)*before[name]+t*value for name, value in after.items()}
+def _(before, after, t):
+    return {name: value if "num_batches" in name
+            else (1-t)*before[name]+t*value for name, value in after.items()}
 
 @between.slip("A single number may be a weight, too, such as a learned temperature. Ask the "
               "tensor: `value.is_floating_point()`.")
@@ -319,13 +321,15 @@ def _(before, after, t):
 
 @between.slip("Floats come in more kinds than float32, such as float64 and bfloat16. "
               "`value.is_floating_point()` is true for all of them.")
-def _(before, after, t): return {name: torch.lerp(before[name], value, t) if value.dtype
-                                 == torch.float32 else value for name, value in after.items()}
+def _(before, after, t):
+    return {name: torch.lerp(before[name], value, t) if value.dtype
+            == torch.float32 else value for name, value in after.items()}
 
 @between.slip("Something is missing from the dict: what holds whole numbers belongs to a network "
               "too.")
-def _(before, after, t): return {name: torch.lerp(before[name], value, t)
-                                 for name, value in after.items() if value.is_floating_point()}
+def _(before, after, t):
+    return {name: torch.lerp(before[name], value, t)
+            for name, value in after.items() if value.is_floating_point()}
 
 @between.slip("Nearly: the counters shall come from `after`.")
 def _(before, after, t):
@@ -334,8 +338,9 @@ def _(before, after, t):
 
 @between.slip("This adds the second network to the first. On a line the shares are 1-t and t, and "
               "together they are 1.")
-def _(before, after, t): return {name: before[name]+t*value if value.is_floating_point() else value
-                                 for name, value in after.items()}
+def _(before, after, t):
+    return {name: before[name]+t*value if value.is_floating_point() else value
+            for name, value in after.items()}
 
 # %% ../../nbs/answers/12_transfer.ipynb #5353d344
 def _state(seed):
@@ -388,7 +393,7 @@ def _(network): network.body.requires_grad_(False)
 
 @freeze_body.slip("Right for a moment: the training loop calls `network.train()`, which reaches "
                   "the body too and puts it back into training mode. Make it stay.")
-def _freeze_body_once(network):
+def _(network):
     network.body.requires_grad_(False)
     network.body.eval()
 
@@ -459,8 +464,8 @@ def _with_a_body():
 def _says(network, x):
     "What the body computes when the whole network is called"
     caught = []
-    hook = network.body.register_forward_hook(lambda body, inputs,
-                                              output: caught.append(output.clone()))
+    hook = network.body.register_forward_hook(
+        lambda body, inputs, output: caught.append(output.clone()))
     network(x)
     hook.remove()
     return caught[0] if caught else network.body(x)
@@ -490,23 +495,20 @@ def _(freeze_it):
         optimizer.step()
     dropout = network.head[0].training
     network.eval()
-    return {"the weights of the body moved": any(not torch.equal(a, b) for a,
-                                                 b in zip(weights, network.body.parameters())),
-            "the body computes something else afterwards": not torch.allclose(_says(network, x),
-                before, atol=1e-6),
-            "the body computes something else in training": not torch.allclose(while_training,
-                before, atol=1e-6),
+    def differs(a, b): return not torch.allclose(a, b, atol=1e-6)
+    body = list(network.body.parameters())
+    norms = [layer for layer in network.body.modules() if isinstance(layer, nn.BatchNorm1d)]
+    return {"the weights of the body moved": not all(map(torch.equal, weights, body)),
+            "the body computes something else afterwards": differs(_says(network, x), before),
+            "the body computes something else in training": differs(while_training, before),
             "the head learned": not torch.equal(network.head[1].weight.detach(), head),
             "dropout of the head works": bool(dropout),
             "dropout of the head ends": not network.head[0].training,
-            "gradients reach the body": any(parameter.grad is not None
-                                            and bool(parameter.grad.any())
-                                            for parameter in network.body.parameters()),
-            "it computes in training as in evaluation": torch.allclose(while_training,
-                in_evaluation, atol=1e-6), "in evaluation mode at first": quiet,
-                "statistics are there": all(layer.running_mean is not None
-                                            for layer in network.body.modules()
-                                            if isinstance(layer, nn.BatchNorm1d))}
+            "gradients reach the body": any(p.grad is not None and bool(p.grad.any())
+                                            for p in body),
+            "it computes in training as in evaluation": not differs(while_training, in_evaluation),
+            "in evaluation mode at first": quiet,
+            "statistics are there": all(layer.running_mean is not None for layer in norms)}
 
 @freeze_body.judged_by
 def _(seen):
@@ -672,8 +674,9 @@ def _stages(train, half):
         count.append(number)
         if number in (half, half+1): photograph(number-half)
     inputs = torch.randn(12, 16, 4, generator=rng)
-    def loss(): return F.cross_entropy(network(inputs.flatten(0, 1)),
-                                       inputs[..., :3].flatten(0, 1).argmax(dim=1)).item()
+    def loss():
+        return F.cross_entropy(network(inputs.flatten(0, 1)),
+                               inputs[..., :3].flatten(0, 1).argmax(dim=1)).item()
     photograph("start")
     at_first = loss()
     train(network, _watched(network, ((x.clone(), x[:, :3].argmax(dim=1)) for x in inputs), look),

@@ -100,8 +100,8 @@ draw_code = Exercise("vae.2", "A draw with a gradient",
     hints=["A draw from N(μ, σ²) is μ plus σ times a draw from N(0, 1).",
            "σ is the root of σ², and log σ² is what you were given.",
            "exp(log σ² / 2) is σ."],
-    insight="The dice are thrown outside, and what the network decided enters by a plus and a "
-            "times. Both pass gradients.")
+    insight="The random numbers come from outside, and what the network decided enters by a plus "
+            "and a times. Both pass gradients.")
 
 @draw_code.answer
 def _(mean, log_variance, noise): return mean + torch.exp(log_variance/2)*noise
@@ -125,8 +125,8 @@ def _(mean, log_variance, noise): return mean
 @draw_code.slip("The spread is right, but around 0. The cloud of this image lies around its mean.")
 def _(mean, log_variance, noise): return torch.exp(log_variance/2)*noise
 
-@draw_code.slip("These are dice of its own. The noise is given: use that, so that the same noise "
-                "gives the same code.")
+@draw_code.slip("These are random numbers of its own. The noise is given: use that, so that the "
+                "same noise gives the same code.")
 def _(mean, log_variance, noise): return mean + torch.exp(log_variance/2)*torch.randn_like(mean)
 
 @draw_code.slip("σ was added, not multiplied: the spread is 1 wherever the encoder says, and the "
@@ -324,8 +324,8 @@ def _(encoder, decoder, images):
     return (decoder(codes)-images).square().mean()
 
 # %% ../../nbs/answers/07_vae.ipynb #80c8de00
-@mended_15.slip("The codes are still thrown by dice: nothing ties this noise to that image, so the "
-                "mean image is the best answer to all of them. Infer the code from the image.")
+@mended_15.slip("The codes are still random: nothing ties this noise to that image, so the mean "
+                "image is the best answer to all of them. Infer the code from the image.")
 def _(encoder, decoder, images):
     codes = torch.randn(len(images), 2)
     return (decoder(codes)-images).square().mean()
@@ -525,24 +525,24 @@ def _(logits, x, mean, log_variance):
 @mended_17.slip("The KL is a sum now, and the pixels are still a mean: the code costs as many "
                 "times too much as there are pixels. That is a β of hundreds.")
 def _(logits, x, mean, log_variance):
-    return F.binary_cross_entropy_with_logits(logits, x) + (mean.square() + log_variance.exp() - 1
-        - log_variance).sum()/2/len(x)
+    kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum()/2/len(x)
+    return F.binary_cross_entropy_with_logits(logits, x) + kl
 
 @mended_17.slip("The pixels are a sum now, and the KL is still a mean over the latent numbers: the "
                 "code costs too little.")
 def _(logits, x, mean, log_variance):
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum")/len(x) + (mean.square()
-        + log_variance.exp() - 1 - log_variance).mean()/2
+    kl = (mean.square() + log_variance.exp() - 1 - log_variance).mean()/2
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum")/len(x) + kl
 
 @mended_17.slip("The pixels were summed over the batch as well, the KL was not.")
 def _(logits, x, mean, log_variance):
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + (mean.square()
-        + log_variance.exp() - 1 - log_variance).sum()/2/len(x)
+    kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum()/2/len(x)
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + kl
 
 @mended_17.slip("The half of the KL got lost: that is a β of 2.")
 def _(logits, x, mean, log_variance):
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum")/len(x) + (mean.square()
-        + log_variance.exp() - 1 - log_variance).sum()/len(x)
+    kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum()/len(x)
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum")/len(x) + kl
 
 # %% ../../nbs/answers/07_vae.ipynb #12c7c3df
 @mended_17.observed_by
@@ -565,8 +565,10 @@ def _(loss_of):
 def _(seen):
     pixels, kl = seen.values()
     if pixels < 0 or kl < 0:
-        return (f"The sign of "
-                f"{'both terms is' if max(pixels, kl) < 0 else 'the pixels is' if pixels < 0 else 'the KL is'} turned round: this is {'the bound, not the loss' if max(pixels, kl) < 0 else 'rewarded here, not paid for'}.")
+        if max(pixels, kl) < 0:
+            return "The sign of both terms is turned round: this is the bound, not the loss."
+        return (f"The sign of {'the pixels' if pixels < 0 else 'the KL'} is turned round: this is "
+                f"rewarded here, not paid for.")
     if not (pixels > 0 and kl > 0):
         return ("Both terms should be there, as one positive number: what the pixels cost, and "
                 "what the code costs.")
