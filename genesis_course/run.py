@@ -40,7 +40,7 @@ def loss_of(
     if isinstance(result, dict):
         others = dict(result)
         result = others.pop("loss", None)
-    if type(result) is torch.Tensor and result.ndim == 0 and result.requires_grad:
+    if isinstance(result, torch.Tensor) and result.ndim == 0 and result.requires_grad:
         return result, others
     raise CourseError(_not_a_loss(player, result))
 
