@@ -9,6 +9,7 @@ __all__ = ['PALETTE', 'FILMS', 'style', 'figure', 'as_bytes', 'mosaic', 'show', 
            'save_picture', 'plot_curves', 'Table', 'LivePlot']
 
 # %% ../nbs/backstage/01_plots.ipynb #38a75a95
+import html
 import io
 import math
 import sys
@@ -39,10 +40,10 @@ def figure(
     nrows=1,         # rows of panels
     width=6.4,       # of the whole figure, in inches
     height=2.8,      # of the whole figure, in inches
-    caption=None,    # one sentence drawn under the panels
+    caption=None,    # one sentence under the panels
     **kwargs,        # for plt.subplots, such as sharey=True
 ):
-    "A figure in the course's style: yields its axes (one, or an array) and shows it at the end of the block"
+    "Yields axes in the course's style (one, or an array); the figure is shown when the block ends"
     import matplotlib.pyplot as plt
     with plt.rc_context(style()):
         fig, axes = plt.subplots(nrows, ncols, figsize=(width, height), layout="constrained",
@@ -51,7 +52,6 @@ def figure(
         except BaseException:
             plt.close(fig)
             raise
-        if caption: fig.supxlabel(caption, fontsize=9, color="#444444")
         _present(fig, caption)
 
 # %% ../nbs/backstage/01_plots.ipynb #bfd65b81
@@ -62,6 +62,12 @@ def _picture(fig, caption, **settings):
     fig.savefig(png, format="png", **settings)
     return Image(png.getvalue(), format="png", alt=caption)
 
+def _say(caption):
+    "A caption is text, so that it wraps on a telephone and can be read aloud and translated"
+    from IPython.display import HTML, display
+    style = "font-size:.9em;opacity:.85;margin:.1em 0 1em"
+    if caption: display(HTML(f'<p class="caption" style="{style}">{html.escape(caption, quote=False)}</p>'))
+
 def _present(fig, caption=None):
     "Show a finished figure once: in the notebook's output, or in a window"
     import matplotlib.pyplot as plt
@@ -69,6 +75,7 @@ def _present(fig, caption=None):
         from IPython.display import display
         # no title is cut off
         display(_picture(fig, caption, bbox_inches="tight", pad_inches=0.04))
+        _say(caption)
     elif plt.get_backend().lower() not in ("agg", "pdf", "svg"): plt.show()
     plt.close(fig)
 
@@ -123,9 +130,8 @@ def show(
         count = 1 if torch.as_tensor(images).ndim == 2 else len(images)
         columns = max(1, min(ncols, count))
         rows = math.ceil(count/columns)
-        with figure(width=max(2.4, columns*scale),
-                    height=rows*scale*(1.25 if labels is not None else 1.08)+(0.3 if caption
-                        else 0), caption=caption) as ax:
+        height = rows*scale*(1.25 if labels is not None else 1.08)
+        with figure(width=max(2.4, columns*scale), height=height, caption=caption) as ax:
             return show(images, labels, ncols=ncols, ax=ax)
     tiles = as_bytes(images)
     gap = max(1, tiles.shape[1]//8)
@@ -199,7 +205,7 @@ def save_film(
 
 def show_film(
     frames,         # [T, 1 or 3, H, W] or [T, H, W]: uint8, or float in [-1, 1]
-    caption=None,   # one sentence on what happens; a screen reader says it
+    caption=None,   # one sentence on what happens
     seconds=3.,     # from the first frame to the last
     hold=1.,        # seconds for which the last frame stays
     width=None,     # on the page, in pixels; None: as many as a frame has
@@ -209,6 +215,7 @@ def show_film(
     if not in_notebook(): return
     from IPython.display import Image, display
     display(Image(data, format="png", alt=caption, width=width))
+    _say(caption)
 
 # %% ../nbs/backstage/01_plots.ipynb #53060b80
 def save_picture(
@@ -259,7 +266,7 @@ class Table:
 
 # %% ../nbs/backstage/01_plots.ipynb #0ab7d375
 class LivePlot:
-    "Curves that grow during training: `add` values, `close` at the end; one line of text where no picture can be shown"
+    "Curves that grow: `add` values, `close` at the end; a line of text where there is no picture"
     def __init__(self,
         ylabel="loss",    # what is measured, with its unit
         xlabel="step",    # what runs along
@@ -278,29 +285,29 @@ class LivePlot:
         values.append(float(value))
         if time.perf_counter() >= self.due: self.draw()
 
-    def draw(self, caption=None):
+    def draw(self):
         started = time.perf_counter()
-        if in_notebook(): self._draw_picture(caption)
+        if in_notebook(): self._draw_picture()
         else: print("\r"+self._line(), end="", file=sys.stderr, flush=True)
         self.due = time.perf_counter()+max(0.2, 20*(time.perf_counter()-started))
 
     def close(self):
         "Draw the finished picture"
         if not self.curves: return
-        self.draw(self.caption)
-        if not in_notebook(): print(file=sys.stderr)
+        self.draw()
+        if in_notebook(): _say(self.caption)
+        else: print(file=sys.stderr)
 
     def _line(self):
         return "  ".join([f"{self.xlabel} {max(p[-1] for p, _ in self.curves.values())}",
                           *(f"{name} {v[-1]:.4g}" for name, (_, v) in self.curves.items())])
 
-    def _draw_picture(self, caption):
+    def _draw_picture(self):
         import matplotlib.pyplot as plt
         from IPython.display import display
         with plt.rc_context(style()):
             fig, ax = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
             plot_curves(self.curves, self.xlabel, self.ylabel, ax=ax)
-            if caption: fig.supxlabel(caption, fontsize=9, color="#444444")
             if self.handle is None:
                 self.handle = display(_picture(fig, self.caption), display_id=True)
             else: self.handle.update(_picture(fig, self.caption))
