@@ -79,7 +79,7 @@ def ours(side, seed, clock, seconds, reference):
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import read_digits
     from genesis_course.gan import Discriminator, Generator, gan_players, sample
-    from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, sample_class, lazy_regularisation, r1_penalty
+    from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, sample_class, lazy_regularisation, r1_penalty
     from genesis_course.optim import cosine
     from genesis_course.training import Callback, Trainer
     class Bell(Callback):
@@ -87,12 +87,14 @@ def ours(side, seed, clock, seconds, reference):
     torch.manual_seed(seed)
     begun = clock()
     def schedule(_): return cosine(min(1., (clock()-begun)/(seconds-begun)))
-    recipe = dict(penalty=lazy_regularisation(r1_penalty, 0.5, every=8), schedule=schedule)
     batches = Batches(load_images("mnist"), batch_size=64, seed=seed, drop_last=True)
     if side == "chapter08": players = gan_players(Generator(64, 28), Discriminator(28, hidden=(512, 256), dropout=0.3), 64, lr=(2e-3, 4e-3), schedule=schedule)
-    elif side == "chapter09": players = gan_players(ConvGenerator(32, 28, 8), ConvDiscriminator(28, 32), 32, lr=4e-3, betas=(0., 0.99), **recipe)
-    else: players = conditional_players(ConvGenerator(32, 28, 8, classes=10), ConvDiscriminator(28, 32, classes=10), lr=4e-3, **recipe)
-    average = EMA(players[1], 0.998)
+    elif side == "chapter09": players = gan_players(ConvGenerator(32, 28, 8), ConvDiscriminator(28, 32), 32, lr=4e-3, betas=(0., 0.99), schedule=schedule,
+                                                 penalty=lazy_regularisation(r1_penalty, 0.5, every=8))
+    else:
+        from genesis_course.recipes import gan_game
+        players, average = gan_game(ConvGenerator(32, 28, 8, classes=10), ConvDiscriminator(28, 32, classes=10), lr=4e-3, schedule=schedule)
+    if side != "conditional": average = EMA(players[1], 0.998)
     trainer = Trainer(players, [Bell(), average], device="cpu").fit(batches, epochs=1000)
     found = {"seconds": round(clock(), 1), "steps": trainer.step}
     network = players[1].module if side == "chapter08" else average.module

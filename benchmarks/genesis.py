@@ -53,14 +53,11 @@ class Steps:
 
 def play(generator, discriminator, batches, first, steps, lr, decay, pretraining_rate=4e-3, **parts):
     "Both stages on Steps; the averaged generator"
-    from genesis_course.genesis import genesis_players, pretraining_player
-    from genesis_course.stable_gan import EMA
-    from genesis_course.optim import cosine, warm_up
+    from genesis_course.recipes import genesis_game, redrawing
     from genesis_course.training import Trainer
-    if first: Trainer(pretraining_player(generator, lr=pretraining_rate, schedule=warm_up(cosine)), device="cpu").fit(Steps(batches, first))
+    if first: Trainer(redrawing(generator, pretraining_rate), device="cpu").fit(Steps(batches, first))
     if not steps: return generator
-    players = genesis_players(generator, discriminator, lr=lr, schedule=warm_up(cosine), **parts)
-    average = EMA(players[1], decay)
+    players, average = genesis_game(generator, discriminator, lr, decay, **parts)
     Trainer(players, [average], device="cpu").fit(Steps(batches, steps))
     return average.module
 

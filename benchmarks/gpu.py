@@ -25,8 +25,11 @@ from genesis_course.attention import Transformer
 from genesis_course.cnn import conv_block, erase
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, find_file
-from genesis_course.gpu import RECIPES, Steps, compiled, first_stage, matrix_rate, seconds_of, synchronize
+from genesis_course.command import first_stage
+from genesis_course.gpu import compiled, matrix_rate, seconds_of, synchronize
+from genesis_course.recipes import RECIPES
 from genesis_course.rnn import next_token_loss
+from genesis_course.processes import Steps
 from genesis_course.start import default_device
 from genesis_course.support import CourseError
 from genesis_course.optim import one_cycle, warm_up
@@ -164,16 +167,16 @@ def recipe(name, steps):
     "A part that runs a recipe of `genesis train` for so many steps"
     def run(bench):
         torch.manual_seed(0)
-        plan = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
-        if plan.before: first_stage(plan, bench.small(steps, 5), device=bench.device)
-        trainer = Trainer(plan.players, plan.callbacks, device=bench.device)
+        experiment = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
+        if experiment.then: experiment = first_stage(experiment, Trainer(experiment.players, device=bench.device), bench.small(steps, 5))
+        trainer = Trainer(experiment.players, experiment.callbacks, device=bench.device)
         warm = bench.small(25, 5)                                # every eighth step has a penalty of its own
-        trainer.fit(Steps(plan.batches, warm))
+        trainer.fit(Steps(experiment.batches, warm))
         started = bench.clock()
-        trainer.fit(Steps(plan.batches, bench.small(steps, 5)))
+        trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
         seconds = bench.clock()-started
-        reached = ", ".join(f"{key} {value:.2f}" for key, value in plan.measure().items())
-        return row(bench, f"{name}, {trainer.step-warm:,} steps", seconds, (trainer.step-warm)*plan.batches.batch_size, reached=reached)
+        reached = ", ".join(f"{key} {value:.2f}" for key, value in experiment.measure().items())
+        return row(bench, f"{name}, {trainer.step-warm:,} steps", seconds, (trainer.step-warm)*experiment.batches.batch_size, reached=reached)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Chapter 21: memory against a count, pieces and recomputing against the whole batch, the ring against a simulation, recipes that resume, and what is said of bad input."""
+"""Chapter 21: memory against a count, microbatches and recomputing against the whole batch, the ring against a simulation, recipes that resume, and what is said of bad input."""
 import json
 import math
 import os
@@ -14,14 +14,19 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
 from helpers import message_of
-from genesis_course import gan, gpu, stable_gan, vae
+from genesis_course import command, gan, recipes, stable_gan, terminal, vae
 from genesis_course import genesis as particles
 from genesis_course.attention import Muon
+from genesis_course.command import Progress, TensorBoard, train
 from genesis_course.data import Batches, digits_set
-from genesis_course.gpu import (RECIPES, AccumulatingTrainer, Progress, ActivationCheckpoint, Steps, TensorBoard, activation_bytes, compiled, find_device, find_precision, profile_operations, launch, microbatch_losses,
-                                matrix_rate, memory_needed, memory_used, ring_bytes, seconds_of, states_per_weight, step_seconds, train)
+from genesis_course.gpu import (AccumulatingTrainer, ActivationCheckpoint, activation_bytes, compiled, find_device, find_precision, matrix_rate,
+                                memory_needed, memory_used, microbatch_losses, profile_operations, ring_bytes, seconds_of, states_per_weight,
+                                step_seconds, synchronize)
 from genesis_course.optim import Momentum
-from genesis_course.state import load_weights, read_state
+from genesis_course.recipes import RECIPES
+from genesis_course.processes import Steps
+from genesis_course.state import load_weights, read_state, write_state
+from genesis_course.terminal import launch
 from genesis_course.training import Player, Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +50,14 @@ def test_seconds_count_the_work_and_not_the_waiting():
     short, long = (seconds_of(lambda: sum(range(count)), CPU, 0.01) for count in (20_000, 200_000))
     assert 4 < long/short < 25
     assert seconds_of(lambda: time.sleep(0.02), CPU, 0.0005) < 0.01, "sleeping is not computing"
+
+def test_waiting_is_for_the_device_that_computes(monkeypatch):
+    "Of several cards the one that is asked for, not the current one; a processor needs no waiting"
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
+    for name in ("cuda:1", "cpu", "mps"): synchronize(torch.device(name))
+    assert waited == [torch.device("cuda", 1), "mps"]
 
 def test_rate_of_a_product():
     assert matrix_rate(64, device="cpu") > 1e7 and matrix_rate(32, torch.bfloat16, "cpu") > 1e5
@@ -113,15 +126,15 @@ def gradient(microbatches, seed=0, rows=50):
 
 @given(microbatches=st.integers(2, 60), seed=st.integers(0, 3))
 @settings(max_examples=15, deadline=None)
-def test_pieces_have_the_gradient_of_the_whole_batch(microbatches, seed): assert (gradient(microbatches, seed)-gradient(1, seed)).abs().max() < 1e-6
+def test_microbatches_have_the_gradient_of_the_whole_batch(microbatches, seed): assert (gradient(microbatches, seed)-gradient(1, seed)).abs().max() < 1e-6
 
-def test_pieces_log_what_the_whole_batch_would():
+def test_microbatches_log_what_the_whole_batch_would():
     def both(module, batch): return {"loss": loss(module, batch), "share": (module(batch[0]).argmax(1) == batch[1]).float().mean()}
     whole, cut = (AccumulatingTrainer(player(loss=both), device="cpu", microbatches=microbatches).fit(batches(batch_size=60), 2) for microbatches in (1, 7))
     for name in ("loss", "share"): assert [v for _, v in whole.history[name]] == pytest.approx([v for _, v in cut.history[name]], abs=1e-4)
     assert [s for s, _ in whole.history["loss"]] == [s for s, _ in cut.history["loss"]]
 
-def test_each_player_of_a_gan_takes_its_turn_in_pieces():
+def test_each_player_of_a_gan_takes_its_turn_in_microbatches():
     torch.manual_seed(0)
     trainer = AccumulatingTrainer(gan.gan_players(gan.Generator(4, 8, 16), gan.Discriminator(8, 16), 4), device="cpu", microbatches=3).fit(batches())
     assert trainer.step == 4 and set(trainer.history) == {"discriminator loss", "discriminator real logit", "discriminator fake logit", "generator loss"}
@@ -133,13 +146,13 @@ def full_at(rows, asked=None):
         return loss(module, batch)
     return small
 
-@pytest.mark.parametrize("rows, pieces", [(30, 2), (13, 4), (1, 64)])
-def test_memory_that_runs_out_leads_to_more_pieces_and_the_same_weights(rows, microbatches, capsys):
+@pytest.mark.parametrize("rows, microbatches", [(30, 2), (13, 4), (1, 64)])
+def test_memory_that_runs_out_leads_to_more_microbatches_and_the_same_weights(rows, microbatches, capsys):
     asked = []
     fitted = AccumulatingTrainer(player(loss=full_at(rows, asked), optimizer=torch.optim.SGD, lr=0.1), device="cpu", fit_memory=True).fit(batches(), 2)
     whole = Trainer(player(optimizer=torch.optim.SGD, lr=0.1), device="cpu").fit(batches(), 2)
     assert (weights(fitted)-weights(whole)).abs().max() < 1e-6 and fitted.microbatches == microbatches and asked[0] == 50
-    assert f"computed in {microbatches} pieces from step 1 on" in capsys.readouterr().out
+    assert f"computed in {microbatches} microbatches from step 1 on" in capsys.readouterr().out
 
 def test_memory_that_runs_out_in_the_middle_of_a_gradient_is_no_harm():
     "The second piece fails after the first has left its gradient"
@@ -161,13 +174,13 @@ def test_no_memory_gets_a_sentence_with_the_knob():
         def fails(module, batch): raise RuntimeError("something else")
         AccumulatingTrainer(player(loss=fails), device="cpu", fit_memory=True).fit(batches())
 
-def test_pieces_that_are_none():
-    message_of(lambda: AccumulatingTrainer(player(), microbatches=0), "pieces")
-    message_of(lambda: AccumulatingTrainer(player(), microbatches="2"), "pieces", "quotation marks")
+def test_microbatches_that_are_none():
+    message_of(lambda: AccumulatingTrainer(player(), microbatches=0), "microbatches")
+    message_of(lambda: AccumulatingTrainer(player(), microbatches="2"), "microbatches", "quotation marks")
 
 def test_several_processes_do_not_cut_each_for_itself(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    message_of(lambda: AccumulatingTrainer(player(), fit_memory=True), "pieces yourself")
+    message_of(lambda: AccumulatingTrainer(player(), fit_memory=True), "microbatches yourself")
 
 def test_recomputing_changes_nothing_but_memory():
     "Also with dropout, whose dice are thrown a second time alike"
@@ -240,12 +253,13 @@ def test_workers_of_a_script_that_hangs_are_ended(tmp_path):
         with pytest.raises(ProcessLookupError): os.kill(number, 0)
 
 def test_more_processes_than_cards_are_refused(monkeypatch):
-    monkeypatch.setattr(gpu, "find_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(command, "find_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    message_of(lambda: gpu._place_of("auto", 2), "2 processes and 1 graphics cards", "--device cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message_of(lambda: command.place_of("auto"), "2 processes and 1 graphics cards", "--device cpu")
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert gpu._place_of("auto", 2) == torch.device("cuda", 0)
+    assert command.place_of("auto") == torch.device("cuda", 0)
 
 
 # Steps
@@ -281,12 +295,12 @@ def test_every_recipe_trains_and_leaves_its_files(name, tmp_path):
 def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatch, capsys):
     "Noise, augmentation, a moving average and a schedule included"
     train(name, out=tmp_path/"whole", **QUICK)
-    class Press(gpu.RunConfig):
+    class Press(command.RunConfig):
         "Ctrl-C after step 7"
         def after_step(self, trainer):
             if trainer.step == 7: signal.raise_signal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(gpu, "Asked", type("Asked", (Press,), {}))
+        patch.setattr(command, "RunConfig", type("RunConfig", (Press,), {}))
         assert train(name, out=tmp_path/"cut", **QUICK) is None
     assert "Stopped after step 7 of 12" in capsys.readouterr().out and read_state(tmp_path/"cut"/"checkpoint.safetensors")["step"] == 7
     train(name, out=tmp_path/"cut", resume=True, **QUICK)
@@ -299,7 +313,7 @@ def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatc
 def test_a_first_stage_comes_once_and_can_be_stopped(tmp_path, monkeypatch, capsys):
     "The particles of `genesis` learn to redraw for an eighth of the steps, before the first checkpoint"
     stages = []
-    class Watched(gpu.AccumulatingTrainer):
+    class Watched(AccumulatingTrainer):
         "Ctrl-C in the first batch of a first stage, where `press` says so"
         press = True
         def fit(self, *arguments, **settings):
@@ -308,7 +322,7 @@ def test_a_first_stage_comes_once_and_can_be_stopped(tmp_path, monkeypatch, caps
         def train_step(self, player, batch):
             if self.press and player.name == "reconstruction": signal.raise_signal(signal.SIGINT)
             return super().train_step(player, batch)
-    monkeypatch.setattr(gpu, "Frugal", Watched)
+    monkeypatch.setattr(command, "AccumulatingTrainer", Watched)
     assert train("genesis", out=tmp_path, **QUICK) is None and "Stopped in the first stage" in capsys.readouterr().out
     assert not (tmp_path/"checkpoint.safetensors").exists() and stages == [["reconstruction"]]
     Watched.press = False
@@ -322,6 +336,17 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
     assert read_state(tmp_path/"checkpoint.safetensors")["step"] == 12
     train("vae", out=tmp_path, resume=True, **{**QUICK, "steps": 20})
     assert read_state(tmp_path/"checkpoint.safetensors")["step"] == 20
+
+def test_a_run_from_before_its_record_was_renamed_goes_on(tmp_path):
+    "Checkpoints once kept what was asked for under another name"
+    train("vae", out=tmp_path, **QUICK)
+    state = read_state(tmp_path/"checkpoint.safetensors")
+    state["callbacks"]["Asked"] = state["callbacks"].pop("RunConfig")
+    write_state(tmp_path/"checkpoint.safetensors", state)
+    message_of(lambda: train("vae", out=tmp_path, resume=True, seed=1, **QUICK), "seed 0, not 1")
+    train("vae", out=tmp_path, resume=True, **{**QUICK, "steps": 15})
+    state = read_state(tmp_path/"checkpoint.safetensors")
+    assert state["step"] == 15 and state["callbacks"]["RunConfig"]["recipe"] == "vae"
 
 def test_runs_that_must_not_be_mixed(tmp_path):
     train("vae", out=tmp_path/"run", **QUICK)
@@ -340,7 +365,7 @@ def test_runs_that_must_not_be_mixed(tmp_path):
     (dict(recipe="cnn", data="mnits"), ["'mnits'", "Did you mean 'mnist'?"]), (dict(recipe="gpt", data="shakespear"), ["Did you mean 'shakespeare'?"]),
     (dict(recipe="cnn", device="cuda:9"), ["'cuda:9'", "auto"]), (dict(recipe="cnn", precision="fp16"), ["bf16"]), (dict(recipe="cnn", precision="half"), ["fp32, tf32, bf16, fp16"]),
     (dict(recipe="cnn", batch=0), ["batch"]), (dict(recipe="cnn", lr=-1.), ["lr"]), (dict(recipe="cnn", seed=-1), ["seed"]), (dict(recipe="gpt", size=8), ["no option 'size'", "batch"]),
-    (dict(recipe="cnn", steps=0), ["steps"]), (dict(recipe="gan", size=9), ["9 pixels"]), (dict(recipe="cnn", batch=5000), ["batch_size is 5,000"]), (dict(recipe="cnn", microbatches=0), ["pieces"])])
+    (dict(recipe="cnn", steps=0), ["steps"]), (dict(recipe="gan", size=9), ["9 pixels"]), (dict(recipe="cnn", batch=5000), ["batch_size is 5,000"]), (dict(recipe="cnn", microbatches=0), ["microbatches"]), (dict(recipe="genesis", size=9), ["9 pixels"])])
 def test_what_cannot_be_done_is_said_before_anything_is_written(settings, fragments, tmp_path):
     message_of(lambda: train(**{**QUICK, "out": tmp_path/"run", **settings}), *fragments)
     assert not (tmp_path/"run").exists()
@@ -356,24 +381,58 @@ def test_memory_can_be_fitted_in_a_recipe(tmp_path, monkeypatch, capsys):
         calls.append(len(batch[0]))
         if len(batch[0]) > 40: raise torch.cuda.OutOfMemoryError("out of memory")
         return real(module, batch)
-    monkeypatch.setattr(gpu, "vae_loss", small)
+    monkeypatch.setattr(recipes, "vae_loss", small)
     message_of(lambda: train("vae", out=tmp_path/"fails", **QUICK), "Halve the batch size")
     train("vae", out=tmp_path/"fits", fit_memory=True, **QUICK)
-    assert "computed in 4 pieces" in capsys.readouterr().out and max(calls[-4:]) == 32
+    assert "computed in 4 microbatches" in capsys.readouterr().out and max(calls[-4:]) == 32
 
 def test_players_compute_on_a_device_that_is_not_the_processor(monkeypatch):
     "On `meta` no operation mixes with a tensor that was made on the processor; the checks that look at numbers are left out"
     for module, names in ((vae, ["_check_range"]), (gan, ["check_ranges"]), (stable_gan, ["check_ranges", "_check_variety", "check_labels"]), (particles, ["check_labels"])):
         for name in names: monkeypatch.setattr(module, name, lambda *_: None)
     for name, recipe in RECIPES.items():
-        plan = recipe(device="meta")
-        batch = next(iter(plan.batches))
-        for player in plan.before+plan.players: player.module.to("meta")
-        for player in plan.before+plan.players:
+        experiment = recipe(device="meta")
+        batch = next(iter(experiment.batches))
+        players = experiment.players+(experiment.then().players if experiment.then else [])
+        for player in players: player.module.to("meta")
+        for player in players:
             result = player.loss(player.network, batch)
             value = result["loss"] if isinstance(result, dict) else result
             assert value.device.type == "meta" and value.ndim == 0, name
     with pytest.raises(RuntimeError, match="device"): torch.ones(2, device="meta")+torch.ones(2)
+
+
+def test_weights_of_the_package_come_from_the_recipes_with_their_settings(monkeypatch):
+    "What tools/weights.py builds has the settings and the shapes of the files that are shipped"
+    monkeypatch.syspath_prepend(str(ROOT/"tools"))
+    import weights
+    def like_shipped(name, experiment):
+        shipped, about = load_weights(name)
+        made = experiment.module.state_dict()
+        assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in shipped.items()}
+        for key, value in about["settings"].items(): assert experiment.settings[key] == value, (name, key)
+    for name, settings in (("rnn", dict(cell="rnn", width=274)), ("lstm", dict(cell="lstm", width=143)), ("gru", dict(cell="gru", width=164))):
+        like_shipped(name, weights.rnn_experiment(draws=24, **settings))
+    like_shipped("transformer", weights.gpt_experiment(draws=24))
+    like_shipped("conditional_gan", weights.gan_experiment(size=28))
+    like_shipped("genesis", weights.genesis_experiment(size=28, clip=None).then())
+
+def test_windows_drawn_beforehand_come_in_the_order_of_the_draw():
+    "The first weights, then the places, then no more random numbers: so the shipped weights were made"
+    torch.manual_seed(3)
+    experiment = recipes.gpt_experiment(batch=5, draws=20)
+    text = recipes.load_text("python")
+    torch.manual_seed(3)
+    recipes.Transformer(len(text.vocabulary), context=64, width=80, layers=2)
+    expected = torch.randint(len(text.split(0.1)[0].ids)-64, (20,))
+    for _ in range(2): assert torch.equal(torch.cat([rows for rows, in experiment.batches]), expected)
+
+def test_a_second_stage_that_is_tried_leaves_the_random_numbers_alone():
+    torch.manual_seed(0)
+    experiment = recipes.genesis_experiment()
+    before = torch.get_rng_state()
+    command._try_second_stage(experiment)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 # Listeners
@@ -401,8 +460,8 @@ def test_curves_reach_tensorboard_once(monkeypatch, tmp_path):
     assert written == [("loss", step) for step in range(1, 9)]+["closed"]
 
 def test_without_tensorboard_one_line_says_how_to_get_it(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
-    assert [type(each) for each in gpu.loggers(tmp_path, bar=True)] == [Progress]
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    assert [type(each) for each in command.loggers(tmp_path, bar=True)] == [Progress]
     assert "pip install tensorboard" in capsys.readouterr().out
 
 

@@ -12,14 +12,12 @@ import time
 from pathlib import Path
 import torch
 import torch.nn.functional as F
-from genesis_course.attention import Muon, Transformer
 from genesis_course.cnn import Augment, ResNet
-from genesis_course.data import Batches, ImageSet, load_images, load_text
+from genesis_course.data import Batches, ImageSet, load_images
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
-from genesis_course.genesis import GenesisParticle, genesis_players, pretraining_player
-from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
-from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, sample_class, lazy_regularisation, r1_penalty
-from genesis_course.optim import cosine, one_cycle, warm_up
+from genesis_course.optim import one_cycle
+from genesis_course.recipes import gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
+from genesis_course.stable_gan import class_agreement
 from genesis_course.state import save_weights
 from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
 
@@ -27,17 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT/"genesis_course"/"weights"
 
 
-def language_model(kind, settings, lr, steps=3000, batch=24, context=64):
-    "A network of chapter 06 in a long run, on the reference inside this Python"
-    text = load_text("python")
-    train, valid = text.split(0.1)
-    model = kind(len(text.vocabulary), **settings)
-    starts = torch.randint(len(train)-context, (steps*batch,))
-    windows = train.ids.unfold(0, context+1, 1)[starts]
-    player = Player(model, next_token_loss, Muon, lr=lr, schedule=warm_up(cosine), clip=1.)
-    Trainer(player).fit(Batches(windows[:, :-1], windows[:, 1:], batch_size=batch, shuffle=False))
-    return model, {"settings": settings, "vocabulary": text.vocabulary, "steps": steps, "batch": batch, "context": context,
-                   "python": platform.python_version(), "bits": bits_per_character(text_loss(model, valid, context))}
+def language_model(make, steps=3000, **settings):
+    "A network of chapter 05 or 06 in a long run, on the reference inside this Python; its windows are drawn beforehand"
+    batch, context = 24, 64
+    experiment = make("python", batch=batch, context=context, draws=steps*batch, **settings)
+    Trainer(experiment.players, device="cpu").fit(experiment.batches)
+    built = dict(experiment.settings)
+    vocabulary = built.pop("vocabulary")
+    return experiment.module, {"settings": built, "vocabulary": vocabulary, "steps": steps, "batch": batch, "context": context,
+                               "python": platform.python_version(), "bits": experiment.measure()["bits per character"]}
 
 
 def feature_network(epochs=8, batch=128, lr=0.01, weight_decay=0.02, augment=dict(rotate=8, scale=0.1, shift=0.05)):
@@ -62,18 +58,19 @@ def feature_network(epochs=8, batch=128, lr=0.01, weight_decay=0.02, augment=dic
                    "accuracy": {name: share_right(images) for name, images in tests.items()}}
 
 
+def drawn_digits(experiment):
+    "What a trained generator of MNIST is measured by: pictures read as the class that was asked for, and FID"
+    return {"agreement": round(class_agreement(experiment.module, read_digits, 10_000), 4), "fid": round(experiment.measure()["FID of the course"], 2)}
+
+
 def conditional_gan(epochs=6):
     "The generator of chapter 09 on MNIST; the table of its stabilisers, which benchmarks/gan.py makes, travels with it"
-    settings = dict(latent_dim=32, size=28, width=16, classes=10)
-    generator, discriminator = ConvGenerator(**settings), ConvDiscriminator(28, 32, classes=10)
-    players = conditional_players(generator, discriminator, lr=3e-3, penalty=lazy_regularisation(r1_penalty, 0.5, every=8), schedule=cosine)
-    average, digits = EMA(players[1], 0.998), load_images("mnist")
-    trainer = Trainer(players, average, device="cpu").fit(Batches(digits, batch_size=64, drop_last=True), epochs)
-    model, test = average.module, features(load_images("mnist", split="test"))
-    drawn = features(sample_class(model, torch.arange(10_000) % 10, seed=0))
+    experiment = gan_experiment("mnist")
+    trainer = Trainer(experiment.players, experiment.callbacks, device="cpu").fit(experiment.batches, epochs)
+    test = features(load_images("mnist", split="test"))
     table = json.loads((ROOT/"benchmarks"/"results"/"gan_stabilisers.json").read_text())["table"]
-    return model, {"settings": settings, "steps": trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
-                   "fid": round(frechet_distance(drawn, test), 2), "floor": round(frechet_distance(features(digits[:10_000]), test), 2), "stabilisers": table}
+    return experiment.module, {"settings": experiment.settings, "steps": trainer.step, **drawn_digits(experiment),
+                               "floor": round(frechet_distance(features(load_images("mnist")[:10_000]), test), 2), "stabilisers": table}
 
 
 def bend(images):
@@ -105,18 +102,13 @@ def letter_reader(count=40_000, epochs=5, batch=64, lr=4e-3, weight_decay=0.02):
 
 def genesis_particle(epochs=8):
     "The generator of chapter 15 on MNIST: redrawing for an epoch, then the game; what benchmarks/genesis.py measured travels with it"
-    settings = dict(size=28)
-    generator, digits = GenesisParticle(**settings), load_images("mnist")
-    batches = Batches(digits, batch_size=64, drop_last=True)
-    Trainer(pretraining_player(generator, schedule=warm_up(cosine)), device="cpu").fit(batches)
-    players = genesis_players(generator, ConvDiscriminator(28, 32, classes=10), lr=(1.5e-3, 2e-3), schedule=warm_up(cosine))
-    average = EMA(players[1], 0.999)
-    trainer = Trainer(players, average, device="cpu").fit(batches, epochs)
-    model, test = average.module, features(load_images("mnist", split="test"))
+    first = genesis_experiment("mnist", clip=None)
+    Trainer(first.players, device="cpu").fit(first.batches)
+    game = first.then()
+    trainer = Trainer(game.players, game.callbacks, device="cpu").fit(game.batches, epochs)
     measured = {name: json.loads((ROOT/"benchmarks"/"results"/f"genesis_{name}.json").read_text()) for name in ("race", "parts", "cost")}
     tables = {**{name: each["table"] for name, each in measured.items()}, "step": measured["cost"]["step"]}
-    return model, {"settings": settings, "steps": len(batches)+trainer.step, "agreement": round(class_agreement(model, read_digits, 10_000), 4),
-                   "fid": round(frechet_distance(features(sample_class(model, torch.arange(10_000) % 10, seed=0)), test), 2), **tables}
+    return game.module, {"settings": game.settings, "steps": len(first.batches)+trainer.step, **drawn_digits(game), **tables}
 
 
 RECIPES = {
@@ -124,10 +116,10 @@ RECIPES = {
     "genesis": genesis_particle,
     "features": feature_network,
     "conditional_gan": conditional_gan,
-    "rnn": lambda: language_model(RecurrentLM, {"cell": "rnn", "width": 274}, lr=0.01),
-    "lstm": lambda: language_model(RecurrentLM, {"cell": "lstm", "width": 143}, lr=0.04),
-    "gru": lambda: language_model(RecurrentLM, {"cell": "gru", "width": 164}, lr=0.02),
-    "transformer": lambda: language_model(Transformer, {"context": 64, "width": 80, "layers": 2}, lr=0.03),
+    "rnn": lambda: language_model(rnn_experiment, cell="rnn", width=274, lr=0.01),
+    "lstm": lambda: language_model(rnn_experiment, cell="lstm", width=143, lr=0.04),
+    "gru": lambda: language_model(rnn_experiment, cell="gru", width=164, lr=0.02),
+    "transformer": lambda: language_model(gpt_experiment, lr=0.03),
 }
 
 if __name__ == "__main__":
