@@ -1,4 +1,4 @@
-"""Instead of carrying everything in one pocket, look back at what you need: attention, and the Transformer that is built of it.
+"""Instead of carrying everything in one state, look back at what you need: attention, and the Transformer that is built of it.
 
 Docs: https://genesis-course.github.io/genesis-course/attention.html.md"""
 
@@ -6,20 +6,19 @@ Docs: https://genesis-course.github.io/genesis-course/attention.html.md"""
 
 # %% auto #0
 __all__ = ['causal_mask', 'attention', 'rotate', 'Heads', 'MultiHeadAttention', 'Block', 'CausalDepthwiseConv', 'Transformer',
-           'orthogonal', 'Muon', 'attention_maps']
+           'attention_maps']
 
 # %% ../nbs/06_attention.ipynb #dbc912ca
 import math
-import numbers
 import torch
 import torch.nn.functional as F
 from torch import nn
-from .rnn import check_ids
-from .support import CourseError, check_number, check_fraction, check_int
-from .optim import UpdateRule
+from .guards.attention import checked, stackable
+from .muon import Muon
 from .run import in_mode
 
 # %% ../nbs/06_attention.ipynb #2c0e1675
+@checked
 def causal_mask(
     queries,        # T; they are the last ones of
     keys=None,      # S positions; None: as many
@@ -27,17 +26,13 @@ def causal_mask(
     device=None,    # where the mask is to lie
 ):
     "What may be looked at: [T, S], True where the key is not later than the query, nor too long ago"
-    queries, keys = (check_int("queries", queries, least=0),
-                     queries if keys is None else check_int("keys", keys, least=0))
-    window = keys if window is None else check_int("window", window)
-    if queries > keys:
-        raise CourseError(
-            f"The queries are the last of all positions, so there cannot be {queries} of {keys}.")
-    ago = torch.arange(keys-queries, keys, device=device)[:, None] - torch.arange(keys,
-        device=device)
-    return (ago >= 0) & (ago < window)
+    if keys is None: keys = queries
+    positions = torch.arange(keys, device=device)
+    ago = positions[keys-queries:, None] - positions
+    return (ago >= 0) & (ago < (keys if window is None else window))
 
 # %% ../nbs/06_attention.ipynb #4ddc9b97
+@checked
 def attention(
     q,              # [..., T, D] queries
     k,              # [..., S, D] keys
@@ -45,68 +40,23 @@ def attention(
     causal=False,   # queries are the last T of the S positions, and see no later ones
     mask=None,      # [..., T, S] bool, True where a query may look
 ):
-    "softmax(Q Kᵀ/√d_k) V (Vaswani et al. 2017, eq. 1): the output [..., T, E] and the weights [..., T, S]"
-    _check_shapes(q, k, v)
-    allowed = causal_mask(q.shape[-2], k.shape[-2], device=q.device) if causal else None
-    if mask is not None: allowed = _check_mask(mask, (*q.shape[:-1], k.shape[-2]), allowed)
+    "softmax(Q Kᵀ/√d_k) V (Vaswani et al. 2017, eq. 1): output [..., T, E], weights [..., T, S]"
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    if allowed is not None: scores = scores.masked_fill(~allowed, -math.inf)
+    if causal:
+        seen = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
+        scores = scores.masked_fill(~seen, -math.inf)
+    if mask is not None: scores = scores.masked_fill(~mask, -math.inf)
     weights = scores.softmax(dim=-1)
     return weights @ v, weights
 
-# %% ../nbs/06_attention.ipynb #e4e01427
-def _named(x): return f"{str(x.dtype)[6:]} {list(x.shape)}" if isinstance(x,
-    torch.Tensor) else type(x).__name__
-def _is_float(x, axes):
-    return isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim >= axes
-
-def _check_shapes(q, k, v):
-    shapes = f"q {_named(q)}, k {_named(k)}, v {_named(v)}"
-    if not all(_is_float(x, 2)
-               for x in (q, k, v)) or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
-        raise CourseError("Queries, keys and values are floats, [..., length, size] with the same "
-                          "sizes in front, "
-                          f"but these are {shapes}.")
-    if not q.dtype == k.dtype == v.dtype:
-        raise CourseError(f"Queries, keys and values need the same dtype, but these are {shapes}.")
-    if q.shape[-1] != k.shape[-1] or not q.shape[-1]:
-        raise CourseError("A query is compared with a key number by number, so they need the same "
-                          "size, 1 or more, "
-                          f"but these are {shapes}.")
-    if k.shape[-2] != v.shape[-2] or not k.shape[-2]:
-        raise CourseError(f"Every key needs a value, and one at least must be there, but there are "
-                          f"{k.shape[-2]} keys and {v.shape[-2]} values ({shapes}).")
-
-# %% ../nbs/06_attention.ipynb #b60b85dc
-def _check_mask(mask, shape, causal):
-    "The mask, together with the causal one if there is one"
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-        raise CourseError("A mask is a bool tensor, True where a query may look; "
-                          f"this is {getattr(mask, 'dtype', type(mask).__name__)}.")
-    try: fits = torch.broadcast_shapes(mask.shape, shape) == torch.Size(shape)
-    except RuntimeError: fits = False
-    if not fits:
-        raise CourseError(
-            f"The mask should fit [..., T, S] = {list(shape)}, but it is {list(mask.shape)}: "
-                          "a row for each query, a column for each key.")
-    mask = mask if causal is None else mask & causal
-    if not mask.any(dim=-1).all():
-        raise CourseError(
-            "The mask leaves some query nothing to look at, and a softmax over nothing is NaN. "
-                          "Let it see at least one key.")
-    return mask
-
 # %% ../nbs/06_attention.ipynb #b0e99dad
+@checked
 def rotate(
     x,              # [..., T, D] queries or keys, D even
     start=0,        # position of the first
     base=10_000.,   # the slowest pair turns about this many times slower than the fastest
 ):
-    "Turn the pairs (i, i + D/2) of each vector by its position times base^(−2i/D) (rotary positions, Su et al. 2021)"
-    if not _is_float(x, 2) or x.shape[-1] % 2:
-        raise CourseError(f"Rotary positions turn pairs, in floats [..., T, D] with an even D; "
-                          f"this is {_named(x)}.")
-    check_number("base", base)
+    "Turn pair (i, i + D/2) at position p by p·base^(−2i/D) (rotary positions, Su et al. 2021)"
     half, high = x.shape[-1]//2, torch.promote_types(x.dtype, torch.float32)
     speeds = base**(-torch.arange(half, device=x.device, dtype=high)/half)
     angles = torch.arange(start, start+x.shape[-2], device=x.device)[:, None]*speeds       # T, D/2
@@ -114,25 +64,10 @@ def rotate(
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a*cos-b*sin, a*sin+b*cos], dim=-1)
 
-# %% ../nbs/06_attention.ipynb #103bad7d
-def _check_heads(width, heads, rotary):
-    width, heads = check_int("width", width), check_int("heads", heads)
-    if width % heads:
-        raise CourseError(f"{width} numbers cannot be shared out evenly among {heads} heads. "
-                          "Choose a width that is a multiple of the heads.")
-    if rotary and width//heads % 2:
-        raise CourseError(f"Rotary positions turn pairs, so each head needs an even size, "
-                          f"but {width}/{heads} = {width//heads}.")
-
-def _check_tokens(x, weight):
-    fits = _is_float(x, 3) and x.ndim == 3 and x.shape[-1] == weight.shape[-1]
-    if not fits or (x.dtype == torch.float64) != (weight.dtype == torch.float64):
-        raise CourseError(f"This layer reads {str(weight.dtype)[6:]} [B, T, {weight.shape[-1]}], "
-                          f"but this is {_named(x)}.")
-
 # %% ../nbs/06_attention.ipynb #ca232cad
 class Heads(nn.Module):
-    "What each head of a self-attention asks and offers: queries, keys and values, cut from one product"
+    "Queries, keys and values of a self-attention, cut from one product into H heads"
+    @checked
     def __init__(self,
         width,         # C, numbers for each token
         heads,         # H; each gets width/heads of them
@@ -140,15 +75,13 @@ class Heads(nn.Module):
         rotary=True,   # turn queries and keys by their positions
     ):
         super().__init__()
-        _check_heads(width, heads, rotary)
-        self.heads, self.rotary = heads, rotary
-        self.window = None if window is None else check_int("window", window)
+        self.heads, self.window, self.rotary = heads, window, rotary
         self.qkv = nn.Linear(width, 3*width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
+    @checked
     def project(self, x, cache=None):
-        "Queries of x, keys and values of past and present, [B, H, length, D], and how many tokens were read in all"
-        _check_tokens(x, self.qkv.weight)
+        "Queries of x, keys and values of past and present, [B, H, length, D]; tokens read in all"
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, C//self.heads).permute(2, 0, 3, 1, 4)
         read = cache[2] if cache else 0
@@ -158,7 +91,7 @@ class Heads(nn.Module):
 
 # %% ../nbs/06_attention.ipynb #58c7643b
 class MultiHeadAttention(Heads):
-    "Causal self-attention in H heads: x [B, T, C] → [B, T, C] and a cache (Vaswani et al. 2017, section 3.2.2)"
+    "Causal self-attention: x [B, T, C] → [B, T, C] and a cache (Vaswani et al. 2017, section 3.2.2)"
     def forward(self,
         x,            # [B, T, C]
         cache=None,   # from an earlier call, to read on
@@ -175,12 +108,13 @@ class MultiHeadAttention(Heads):
     def weights(self, x):
         "Where each position of x looks, [B, H, T, T]"
         q, k, v, _ = self.project(x)
-        return attention(q, k, v, mask=causal_mask(x.shape[1], window=self.window,
-                                                   device=x.device))[1]
+        mask = causal_mask(x.shape[1], window=self.window, device=x.device)
+        return attention(q, k, v, mask=mask)[1]
 
 # %% ../nbs/06_attention.ipynb #72a8cf39
 class Block(nn.Module):
-    "Pre-norm Transformer block (Xiong et al. 2020): x ← x + attention(norm(x)), x ← x + network(norm(x))"
+    "Pre-norm Transformer block: x ← x + attention(norm(x)), then x ← x + network(norm(x))"
+    @checked
     def __init__(self,
         width,         # C, numbers for each token
         heads,         # of the attention
@@ -191,11 +125,11 @@ class Block(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, window)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        hidden = width*check_int("expand", expand)
-        up, down = nn.Linear(width, hidden, bias=False), nn.Linear(hidden, width, bias=False)
+        up = nn.Linear(width, expand*width, bias=False)
+        down = nn.Linear(expand*width, width, bias=False)
         self.network = nn.Sequential(up, nn.GELU(), down)
         for last in (self.attention.out, down): nn.init.zeros_(last.weight)
-        self.dropout = nn.Dropout(check_fraction("dropout", dropout))
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, cache=None):
         found, cache = self.attention(self.norm1(x), cache)
@@ -204,133 +138,72 @@ class Block(nn.Module):
 
 # %% ../nbs/06_attention.ipynb #a9324439
 class CausalDepthwiseConv(nn.Module):
-    "Add to each vector a learned share of the few before it (a causal depthwise convolution); x [B, T, C]"
+    "Add to each vector a learned share of the few before it, per channel; x [B, T, C]"
+    @checked
     def __init__(self,
-        width,     # C, numbers for each token
+        width,           # C, numbers for each token
         kernel_size=3,   # how many tokens back; 0: leave everything as it is
     ):
         super().__init__()
-        self.kernel_size, width = check_int("reach", kernel_size, least=0), check_int("width",
-            width)
+        self.kernel_size = kernel_size
         self.weight = nn.Parameter(torch.full((kernel_size, width), 0.3))
 
+    @checked
     def forward(self, x, past=None):
-        _check_tokens(x, self.weight)
-        T, past = x.shape[1], x.new_zeros(len(x), self.kernel_size,
-                                          x.shape[2]) if past is None else past
-        seen = torch.cat([past, x], dim=1)                                     # B, reach + T, C
+        B, T, C = x.shape
+        if past is None: past = x.new_zeros(B, self.kernel_size, C)
+        seen = torch.cat([past, x], dim=1)                           # B, kernel_size + T, C
         for ago, share in enumerate(self.weight, start=1):
             x = x + share*seen[:, self.kernel_size-ago:self.kernel_size-ago+T]
         return x, seen[:, T:]
 
-# %% ../nbs/06_attention.ipynb #167abe3d
-def _open_state(model, ids, state):
-    "What `CausalDepthwiseConv` and the blocks remember, each None at the start"
-    if state is None: return None, [None]*len(model.blocks)
-    width = model.embedding.embedding_dim
-    heads = model.blocks[0].attention.heads
-    kernel_size = model.causal_conv.kernel_size
-    try:
-        past, caches = state
-        fits = len(caches) == len(model.blocks) and past.shape[1:] == (kernel_size, width)
-        for keys, values, _ in caches:
-            expected = len(past), heads, keys.shape[2], width//heads
-            fits = fits and keys.shape == values.shape == expected and keys.shape[2] < model.context
-    except (AttributeError, IndexError, TypeError, ValueError): fits = False
-    if not fits:
-        raise CourseError("This state does not belong to this Transformer: "
-                          "pass the one that it returned, or None to start.")
-    if len(past) != len(ids):
-        raise CourseError(f"The state remembers {len(past)} texts, but this batch has {len(ids)}: "
-                          "each row goes on where it stopped.")
-    return state
-
 # %% ../nbs/06_attention.ipynb #df07d9e7
 class Transformer(nn.Module):
     "A language model of pre-norm blocks: ids [B, T] → logits [B, T, V] and the state after the last"
+    @checked
     def __init__(self,
-        vocab_size,    # V, how many tokens there are
-        context=64,    # how many tokens, the newest included, a position can look at in each layer
-        width=128,     # C, numbers for each token
-        heads=4,       # of each attention layer; width must be a multiple
-        layers=4,      # blocks
-        dropout=0.,    # share of what each layer adds that is dropped in training
-        kernel_size=3,       # see `CausalDepthwiseConv`
+        vocab_size,      # V, how many tokens there are
+        context=64,      # tokens, the newest included, that a position can look at in each layer
+        width=128,       # C, numbers for each token
+        heads=4,         # of each attention layer; width must be a multiple
+        layers=4,        # blocks
+        dropout=0.,      # share of what each layer adds that is dropped in training
+        kernel_size=3,   # see `CausalDepthwiseConv`
     ):
         super().__init__()
-        self.vocab_size = check_int("vocab_size", vocab_size)
-        self.context = check_int("context", context)
-        self.embedding = nn.Embedding(vocab_size, check_int("width", width))
+        self.vocab_size, self.context = vocab_size, context
+        self.embedding = nn.Embedding(vocab_size, width)
         self.causal_conv = CausalDepthwiseConv(width, kernel_size)
-        self.blocks = nn.ModuleList(Block(width, heads, context, dropout)
-                                    for _ in range(check_int("layers", layers)))
+        self.blocks = nn.ModuleList(Block(width, heads, context, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocab_size, bias=False)
 
+    @checked
     def forward(self,
         ids,          # [B, T] int64
         state=None,   # from an earlier call, to read on; None: start
     ):
-        check_ids(ids, self.vocab_size)
-        past, old = _open_state(self, ids, state)
+        past, caches = state or (None, [None]*len(self.blocks))
         x, past = self.causal_conv(self.embedding(ids), past)       # B, T, C
-        caches = []
-        for block, cache in zip(self.blocks, old):
+        kept = []
+        for block, cache in zip(self.blocks, caches):
             x, cache = block(x, cache)
-            caches.append(cache)
-        return self.head(self.norm(x)), (past, caches)
-
-# %% ../nbs/06_attention.ipynb #5bd0fcab
-def orthogonal(
-    matrix,    # [rows, columns]
-    steps=5,   # rounds of the iteration
-):
-    "The matrix with its singular values brought near 1 (Newton-Schulz, coefficients of Jordan et al. 2024)"
-    if not _is_float(matrix, 2) or matrix.ndim > 2:
-        raise CourseError(f"Only a float matrix [rows, columns] can be made orthogonal; this is "
-                          f"{_named(matrix)}.")
-    x = matrix/(matrix.norm()+1e-7)
-    if tall := x.shape[0] > x.shape[1]: x = x.T
-    for _ in range(steps):
-        square = x @ x.T
-        x = 3.4445*x + (-4.7750*square + 2.0315*square @ square) @ x
-    return x.T if tall else x
-
-# %% ../nbs/06_attention.ipynb #e0dd44b2
-class Muon(UpdateRule):
-    "Orthogonalised Nesterov momentum for matrices (Jordan et al. 2024, scaled as in Liu et al. 2025), its sign for vectors"
-    def __init__(self, parameters, lr=0.02, momentum=0.95):
-        super().__init__(parameters, lr=check_number("learning rate", lr),
-                         momentum=check_fraction("momentum", momentum))
-
-    def update(self, theta, g, state, lr, momentum):
-        state["v"] = momentum*state.get("v", 0.) + g
-        u = g + momentum*state["v"]
-        if u.ndim < 2: theta -= 0.2*lr*u.sign()
-        else:
-            # a kernel too: a row for each output channel
-            matrix = u.flatten(1)
-            theta -= 0.2*lr*max(matrix.shape)**0.5*orthogonal(matrix).view_as(u)
+            kept.append(cache)
+        return self.head(self.norm(x)), (past, kept)
 
 # %% ../nbs/06_attention.ipynb #9dc6955b
+@checked
 @torch.no_grad()
 def attention_maps(
     model,   # a `Transformer`, or any module with `MultiHeadAttention` in it
     ids,     # [B, T] int64
 ):
     "Where every head looks, in evaluation mode: [layers, B, H, T, T], a row for each query"
-    modules = model.modules() if isinstance(model, nn.Module) else []
-    maps, layers = [], [layer for layer in modules if isinstance(layer, MultiHeadAttention)]
-    if not layers:
-        raise CourseError(f"There is no attention in this {type(model).__name__}: "
-                          "attention_maps looks for MultiHeadAttention layers.")
-    def look(layer, inputs): maps.append(layer.weights(inputs[0]))
-    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    maps, layers = [], [part for part in model.modules() if isinstance(part, MultiHeadAttention)]
+    def record(layer, inputs): maps.append(layer.weights(inputs[0]))
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
         with in_mode([model], False): model(ids)
     finally:
         for hook in hooks: hook.remove()
-    if len(maps) < len(layers) or len({each.shape for each in maps}) > 1:
-        raise CourseError(f"To stack maps of {len(layers)} layers, each must be called, and all "
-                          f"have as many heads; "
-                          f"these came: {[list(each.shape) for each in maps]}.")
+    stackable(maps, layers)
     return torch.stack(maps)

@@ -97,9 +97,9 @@ def find(
                  for exercise in group if exercise.id == id), None)
 
 # %% ../nbs/backstage/02_practice.ipynb #e549c2eb
-LOOK = {"right": ("✓ Right.", "#009e73"), "blank": ("… Not yet.", "#8c8c8c"),
-        "wrong": ("✗ Not quite.", "#d55e00"), "trouble": ("✗ It did not run.", "#d55e00"),
-        "note": ("", "#0072b2")}
+LOOK = {"right": ("✓ Right.", "#00704f"), "blank": ("… Not yet.", "#5f5f5f"),
+        "wrong": ("✗ Not quite.", "#b34700"), "trouble": ("✗ It did not run.", "#b34700"),
+        "note": ("", "#0067a3")}
 
 @dataclass
 class Verdict:
@@ -111,12 +111,13 @@ class Verdict:
     def __repr__(self): return f"{LOOK[self.status][0]} {self.message}".strip()
     def _repr_html_(self):
         mark, colour = LOOK[self.status]
-        # all text has the page's own colour, so it can be read on a light and on a dark page
-        chip = 'style="color:inherit;background:rgba(128,128,128,.16)"'
-        text = re.sub(r"`([^`]+)`", rf"<code {chip}>\1</code>",
+        badge = f"background:{colour};color:#fff;border-radius:.2em;padding:.1em .4em"
+        chip = "color:inherit;background:rgba(128,128,128,.16)"
+        text = re.sub(r"`([^`]+)`", rf'<code style="{chip}">\1</code>',
                       html.escape(self.message, quote=False)).replace("\n", "<br>")
+        mark = f'<b style="{badge}">{mark}</b> ' if mark else ""
         return (f'<div role="status" style="border-left:4px solid {colour};padding:.3em .8em">'
-                f'<b>{mark}</b> {text}</div>')
+                f'{mark}{text}</div>')
 
 # %% ../nbs/backstage/02_practice.ipynb #baf15ebb
 class _TimeUp(BaseException):

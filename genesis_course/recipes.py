@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .attention import Muon, Transformer
-from .cnn import Augment, ResNet
+from .augment import Augment
+from .cnn import ResNet
 from .data import KNOWN_SETS, Batches, load_images, load_text, split_set, to_floats
 from .evaluation import features, frechet_distance
 from .genesis import GenesisParticle, genesis_players, pretraining_player

@@ -18,14 +18,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
-from .cnn import check_model
-from .gan import (check_game, check_ranges, discriminator_loss, gan_players,
-                                generator_loss, noise)
+from .guards.shared import check_model
+from .gan import discriminator_loss, gan_players, generator_loss, noise
+from .guards.gan import check_game, check_ranges
 from .support import (CourseError, check_counts, check_number, check_fraction,
                                     check_int)
 from .run import in_mode
 from .training import Callback, Player
-from .vae import check_codes, check_images, images_of, kl_divergence, reparameterise
+from .guards.shared import check_codes, check_images
+from .vae import images_of, kl_divergence, reparameterise
 
 # %% ../nbs/09_stable_gan.ipynb #b54ba462
 def doubled_sides(
@@ -354,7 +355,8 @@ def conditional_players(
 ):
     "The two players of a conditional GAN, [discriminator, generator], for `Trainer`; a batch is (real images, labels)"
     _check_conditional(generator, discriminator)
-    rates, checked = check_game(generator, discriminator, generator.latent_dim, lr), []
+    check_game(generator, discriminator, generator.latent_dim, lr)
+    rates, checked = lr if isinstance(lr, (list, tuple)) else (lr, lr), []
     def fakes(network, labels):
         return network(noise(len(labels), generator.latent_dim, labels.device), labels)
     def judge(network, batch):
@@ -504,5 +506,5 @@ def vaegan_players(
     parts = (model.encoder, encode, "encoder"), (model.generator, generator_step,
                                                  "generator"), (model.discriminator, judge,
                                                      "discriminator")
-    return [Player(module, loss, lr=lr, name=name, **{"betas": (0., 0.99), **settings}) for module,
-            loss, name in parts]
+    return [Player(module, loss, lr=lr, name=name, **{"betas": (0., 0.99), **settings})
+            for module, loss, name in parts]

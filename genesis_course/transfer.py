@@ -306,8 +306,8 @@ def add_adapters(
         rank if alpha is None else alpha)
     chosen = list(parts(network).items())[:-1] if names is None else list(_named(network,
         names).items())
-    layers = {f"{part}.{name}".strip("."): layer for part, module in chosen for name,
-              layer in module.named_modules()
+    layers = {f"{part}.{name}".strip("."): layer for part, module in chosen
+              for name, layer in module.named_modules()
               if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))}
     if not layers:
         raise CourseError("There is no linear or convolutional layer in these parts that could "

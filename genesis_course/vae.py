@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .support import CourseError, check_counts, check_number, check_int
-from .cnn import check_model, conv_size
+from .cnn import conv_size
+from .guards.shared import check_model
 from .run import in_mode
 
 # %% ../nbs/07_vae.ipynb #0dc67f0c
