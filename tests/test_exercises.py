@@ -1,5 +1,9 @@
 """One walk over every exercise and clinic case of the course."""
+import ast
 import dataclasses
+import functools
+import importlib
+import inspect
 import json
 import linecache
 import re
@@ -8,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fastcore.nbio import read_nb
+from nbdev.process import NBProcessor
+from nbdev.processors import FilterDefaults, exec_show_docs
 from genesis_course import practice
 from genesis_course.exercises import chapters
 
@@ -89,13 +96,90 @@ def test_every_wrong_answer_gets_its_own_remark(exercise):
     assert len(set(remarks)) == len(remarks), "two wrong answers share a remark"
     for answer, remark in exercise.wrong:
         verdict = practice.grade(exercise, answer)
-        assert (verdict.status, verdict.message) == ("wrong", remark), f"{exercise.id}, {getattr(answer, '__name__', answer)}: {verdict}"
+        assert (verdict.status, verdict.message) == ("wrong", remark), f"{exercise.id}, {remark}: {verdict}"
 
 
 @pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
 def test_hints_and_insight_are_there(exercise):
     assert len(exercise.hints) >= 2 and exercise.title and exercise.insight
     if not exercise.id.startswith("clinic."): assert exercise.id.startswith(exercise_chapter(exercise)+".")
+
+
+# Each answer book as a page
+
+BOOKS = {re.search(r"default_exp exercises\.(\w+)", path.read_text(encoding="utf-8")).group(1): path for path in sorted((ROOT/"nbs"/"answers").glob("*.ipynb"))}
+MARKER = re.compile(r"\*\*Exercise \w+\.\d+[^*]*\*\*(?: \([^)]*\))?[.:]?\s*")
+FIRST_HELP = re.compile(r"\(?When you are stuck.*|Work it out on paper; `hint.*|`hint\(.*", re.DOTALL)
+
+
+@functools.lru_cache(maxsize=None)
+def page(chapter):
+    "The cells of an answer book as nbdev hands them to the site; what runs code for it is left out"
+    steps = [step for step in FilterDefaults().procs() if step is not exec_show_docs]
+    processor = NBProcessor(nb=read_nb(BOOKS[chapter]), procs=steps, rm_directives="quarto")
+    processor.process()
+    return [(cell.cell_type, cell.source) for cell in processor.nb.cells if cell.get("source")]
+
+
+def page_code(chapter): return "\n\n".join(source for kind, source in page(chapter) if kind == "code")
+
+
+def words(text): return re.findall(r"\w{2,}", text.lower())
+
+
+@pytest.mark.parametrize("chapter", chapters)
+def test_page_shows_the_code_of_the_book(chapter):
+    lines = [line for source in code_cells(BOOKS[chapter]) if source.startswith("#| exports") for line in source.splitlines()[1:] if line.strip()]
+    shown = set(page_code(chapter).splitlines())
+    assert len(lines) > 50 and sum(line in shown for line in lines) >= 0.98*len(lines)
+    assert max(map(len, lines)) <= 100 and "show_doc(" not in page_code(chapter), "a signature beside the code that says it already"
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_page_shows_question_solution_every_wrong_answer_and_its_remark(exercise):
+    chapter, code = exercise_chapter(exercise), page_code(exercise_chapter(exercise))
+    name = BLANKS[exercise.id][1]
+    for answer in [exercise.solution, *(answer for answer, _ in exercise.wrong)]:
+        if callable(answer): assert inspect.getsource(answer).strip() in code, f"not on the page:\n{inspect.getsource(answer)}"
+    tree = ast.parse(code)
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    slips = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == f"{name}.slip"]
+    assert len(slips) == len(exercise.wrong), "every wrong answer stands with its remark"
+    for text in [exercise.id, exercise.title, exercise.insight, *exercise.hints, *(remark for _, remark in exercise.wrong)]: assert text in texts, f"not on the page: {text}"
+    cells = page(chapter)
+    place = next(i for i, (kind, source) in enumerate(cells) if kind == "code" and re.search(rf'^{name} = Exercise\("{exercise.id}"', source, re.MULTILINE))
+    heading = max(i for i in range(place) if cells[i][0] == "markdown" and cells[i][1].startswith("## "))
+    question = "\n".join(source for kind, source in cells[heading+1:place] if kind == "markdown")
+    assert cells[heading][1].lower().endswith(exercise.title.lower()) and len(words(question)) >= 6
+    if exercise.id.startswith("clinic."): assert exercise.symptom.rstrip(".") in question and cells[heading][1].startswith(f"## Case {exercise.id[7:]}: ")
+    else:
+        asked = words(FIRST_HELP.sub("", question_of_the_chapter(exercise.id)))
+        assert sum(word in words(question) for word in asked) >= 0.75*len(asked), f"the chapter asks: {question_of_the_chapter(exercise.id)}"
+
+
+def question_of_the_chapter(id):
+    "The text before the cell with the gap, from the number of the exercise on"
+    path, _, gap = BLANKS[id]
+    cells = json.loads((ROOT/"nbs"/path).read_text(encoding="utf-8"))["cells"]
+    place = next(i for i, cell in enumerate(cells) if "".join(cell["source"]) == gap)
+    text = "".join(next(cell for cell in reversed(cells[:place]) if cell["cell_type"] == "markdown")["source"])
+    assert MARKER.search(text), f"no number stands before the gap of {id}"
+    return MARKER.split(text)[-1]
+
+
+@pytest.mark.parametrize("chapter", chapters)
+def test_answer_book_exports_its_exercises_and_nothing_else(chapter):
+    module = importlib.import_module(f"genesis_course.exercises.{chapter}")
+    assert module.__all__ and all(isinstance(getattr(module, name), practice.Exercise) for name in module.__all__)
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_solution_is_shown_as_a_learner_would_write_it(exercise, capsys):
+    practice.solution(exercise.id)
+    text = capsys.readouterr().out
+    name = BLANKS[exercise.id][1]
+    assert re.match(rf"(#.*\n)*(def|class) {name}\b" if callable(exercise.solution) else rf"{name} = ", text) and "@" not in text.split("def ")[0]
+    assert isinstance(ast.parse(text).body[0], (ast.FunctionDef, ast.ClassDef, ast.Assign))
 
 
 def endless(*args, **kwargs):

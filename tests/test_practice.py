@@ -1,12 +1,13 @@
 """The exercise engine: what a reader sees, and progress that survives."""
 import json
+import re
 import subprocess
 import sys
 import threading
 import time
 import pytest
 from genesis_course import practice
-from genesis_course.practice import Exercise, check, grade, hint, record, run_limited, solution, solved
+from genesis_course.practice import LOOK, Exercise, Verdict, check, grade, hint, proofread, record, run_limited, solution, solved
 from genesis_course.support import home
 
 
@@ -53,6 +54,70 @@ def test_judge_or_observe_that_stumbles_is_no_traceback_for_the_learner():
     stumbling = Exercise("x.1", "t", solution=lambda: 1., observe=lambda answer: {"value": answer()}, judge=lambda seen: f"{seen['value']:.0f} is not one" if seen["value"] != 1 else None)
     assert grade(stumbling, lambda: 2.).message == "2 is not one"
     assert grade(stumbling, lambda: "two").status == "wrong"
+
+
+def an_exercise():
+    "Double a number, written as the answer books are"
+    double = Exercise("x.2", "Double a number")
+    @double.answer
+    def _(x): return 2*x
+    @double.slip("the square")
+    def _(x): return x*x
+    @double.slip("the square, but later in the list")
+    def squared(x): return x**2
+    @double.observed_by
+    def _(answer): return answer(3.)
+    return double, squared
+
+
+def test_decorators_fill_the_exercise_and_hand_back_the_function():
+    double, squared = an_exercise()
+    assert double.solution(4) == 8 and squared(3) == 9 and double.observe(double.solution) == 6
+    assert [(answer(5), remark) for answer, remark in double.wrong] == [(25, "the square"), (25, "the square, but later in the list")]
+    assert grade(double, lambda x: x**2).message == "the square", "the first that fits is used"
+    @double.judged_by
+    def _(seen): return "too small" if seen < 6 else None
+    assert grade(double, lambda x: 1.5*x).message == "too small" and grade(double, lambda x: 4*x)
+    value = Exercise("x.3", "A number", solution=4.)
+    assert value.slip("That is pi.", 3.14) is None and value.wrong == [(3.14, "That is pi.")]
+    assert not an_exercise()[0].wrong is an_exercise()[0].wrong, "each exercise has a list of its own"
+
+
+def test_proofread_finds_a_remark_that_never_comes():
+    double, _ = an_exercise()
+    with pytest.raises(AssertionError, match="the square"): proofread({"double": double})
+    double.wrong.pop()
+    assert proofread({"double": double, "something": 3}) == {"x.2": 1}
+    double.solution = lambda x: 3*x
+    double.wrong.append((lambda x: 3*x, "this is no longer wrong"))
+    with pytest.raises(AssertionError, match="x.2"): proofread({"double": double})
+
+
+def test_solution_of_a_value_bears_its_name(capsys):
+    solution("start.1")
+    assert capsys.readouterr().out.startswith("loss_at_chance = 3.258")
+
+
+def luminance(colour):
+    linear = [value/12.92 if value <= 0.03928 else ((value+0.055)/1.055)**2.4 for value in (int(colour[i:i+2], 16)/255 for i in (1, 3, 5))]
+    return sum(weight*value for weight, value in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light+0.05)/(dark+0.05)
+
+
+@pytest.mark.parametrize("status", LOOK)
+def test_a_verdict_can_be_read_on_a_light_and_on_a_dark_page(status):
+    page = Verdict(status, "Use `dim=0`.")._repr_html_()
+    colours = re.findall(r"[;\"]color:([^;\"]+)", page)
+    assert set(colours) <= {"inherit", "#fff"} and "inherit" in colours, "text has the colour of the page, save on the badge"
+    if LOOK[status][0]: assert contrast(LOOK[status][1], "#ffffff") >= 4.5 and f"background:{LOOK[status][1]};color:#fff" in page
+    share = float(re.search(r"rgba\(128,128,128,(\.\d+)\)", page).group(1))
+    for text, paper in (("#212529", "#ffffff"), ("#dee2e6", "#222222"), ("#e0e0e0", "#111111")):
+        under = "#"+"".join(f"{round(share*128+(1-share)*int(paper[i:i+2], 16)):02x}" for i in (1, 3, 5))
+        assert contrast(text, under) >= 4.5, f"code on {paper}"
 
 
 def test_damaged_progress_is_passed_over_and_kept():
