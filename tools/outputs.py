@@ -69,7 +69,10 @@ def pictures():
         for cell in nbformat.read(path, as_version=4).cells:
             for tag in cell.metadata.get("tags", []):
                 if not tag.startswith("picture-"): continue
-                data = next(output["data"]["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
+                data = next((output["data"]["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})), None)
+                if data is None:
+                    print(f"{path.name}: the picture {tag} is not there yet; run this notebook too")
+                    continue
                 target = NBS/"images"/f"{tag.removeprefix('picture-')}.png"
                 target.parent.mkdir(exist_ok=True)
                 target.write_bytes(base64.b64decode(data))
