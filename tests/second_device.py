@@ -2,23 +2,27 @@
 import contextlib
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("meta")           # the label; no other device of torch can be had everywhere
 aten = torch.ops.aten
-BETWEEN = {aten._to_copy.default, aten.copy_.default, aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default, aten.set_.source_Tensor}
+COPIES = {aten._to_copy.default, aten.copy_.default}
+BY_PLACES = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}      # places of the processor will do
 
 
 class Far(torch.Tensor):
     "A tensor of that device: `near` holds its numbers"
     @staticmethod
     def __new__(cls, near):
-        made = torch.Tensor._make_wrapper_subclass(cls, near.shape, strides=near.stride(), storage_offset=near.storage_offset(), dtype=near.dtype, device=DEVICE)
+        made = torch.Tensor._make_wrapper_subclass(cls, near.shape, strides=near.stride(), storage_offset=near.storage_offset(),
+                                                   dtype=near.dtype, device=DEVICE)
         made.near = near
         return made
 
     def __repr__(self, **_): return f"Far({self.near!r})"
+    def __format__(self, spec): return format(self.near.detach(), spec)
     def tolist(self): return self.near.tolist()
     def numpy(self, **_): raise TypeError(f"can't convert a tensor of {DEVICE} to numpy. Use Tensor.cpu() first.")
     __array__ = numpy
@@ -36,12 +40,15 @@ def compute(func, args, kwargs):
     dice = next((value for value in given if isinstance(value, torch.Generator)), None)
     there = target == DEVICE or target is None and bool(far)
     if func is aten.copy_.default: there = isinstance(args[0], Far)
-    elif far and strangers and func not in BETWEEN: raise RuntimeError(f"{func}: expected all tensors on the same device, found {DEVICE} and cpu, {list(strangers[0].shape)}")
+    elif far and strangers and func not in COPIES and not (func in BY_PLACES and isinstance(args[0], Far)):
+        raise RuntimeError(f"{func}: expected all tensors on the same device, found {DEVICE} and cpu, {list(strangers[0].shape)}")
     if there and dice is not None: raise RuntimeError(f"{func}: expected a generator of {DEVICE}, found one of the cpu")
     if target is not None and target == DEVICE: kwargs = {**kwargs, "device": torch.device("cpu")}
     out = func(*tree_map(near, args), **tree_map(near, kwargs))
-    changed = [value for value, argument in zip(args, func._schema.arguments) if argument.alias_info is not None and argument.alias_info.is_write]
-    if changed and isinstance(changed[0], torch.Tensor) and isinstance(out, torch.Tensor): return changed[0]
+    if torch.Tag.inplace_view in func.tags:            # x.transpose_(0, 1) changes the label's shape, too
+        with no_dispatch(): func(*args, **kwargs)
+    written = [value for value, argument in zip(args, func._schema.arguments) if argument.alias_info is not None and argument.alias_info.is_write]
+    if written and isinstance(written[0], torch.Tensor) and isinstance(out, torch.Tensor): return written[0]
     return tree_map(lambda value: Far(value) if isinstance(value, torch.Tensor) else value, out) if there else out
 
 
@@ -67,4 +74,8 @@ class _Lists(TorchFunctionMode):
 @contextlib.contextmanager
 def second_device():
     "Inside the block there is a device that can be named by what this gives"
-    with _Operators(), _Lists(): yield DEVICE
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)          # network.to(device) keeps the parameters that an optimiser holds
+    try:
+        with _Operators(), _Lists(): yield DEVICE
+    finally: torch.__future__.set_swap_module_params_on_conversion(before)

@@ -1,0 +1,197 @@
+"""Every chapter on a second device: what it makes lies where its neighbours lie. The device is made of the processor, so every machine has it."""
+import functools
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from second_device import DEVICE, Far, second_device
+from genesis_course.adversarial import accuracy_under, adversarial_loss, fgsm, pgd
+from genesis_course.attention import Muon, Transformer, attention_maps
+from genesis_course.augment import Augment, grad_cam, mixup
+from genesis_course.cnn import ResNet
+from genesis_course.data import Batches, Text, digits_set, resize
+from genesis_course.evaluation import features, find_copies, measures, read_digits, report
+from genesis_course.gan import Discriminator, Generator, Ring, gan_players, noise, sample
+from genesis_course.genesis import (GenesisParticle, adversarial_discriminator_loss, genesis_players, load_genesis, pretraining_player,
+                                    sunflower, trajectory)
+from genesis_course.gpu import AccumulatingTrainer, ActivationCheckpoint, activation_bytes
+from genesis_course.optim import SGD, Adam, Momentum, RMSprop, one_cycle
+from genesis_course.particles import euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
+from genesis_course.rnn import RecurrentLM, generate, influence, next_token_loss, text_loss
+from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, gradient_penalty,
+                                       lazy_regularisation, r1_penalty, sample_class, vaegan_players)
+from genesis_course.tensors import gradient_check
+from genesis_course.training import Checkpoint, EarlyStopping, Player, Trainer, Validate, accuracy, evaluate, fit
+from genesis_course.transfer import add_adapters, freeze, merge, prepare, replace_head
+from genesis_course.vae import VAE, ConvVAE, active_units, importance_weighted_bound, sample_prior, vae_loss
+
+
+@functools.cache
+def digits(): return digits_set("train")[:120]
+
+
+def pairs(**settings): return Batches(digits(), **{"batch_size": 40, "drop_last": True, "device": DEVICE, **settings})
+def images(count=6): return (digits().images[:count]/127.5-1).to(DEVICE)
+def labels(count=6): return digits().labels[:count].to(DEVICE)
+def small(): return ResNet(widths=(4, 8))
+def train(players, batches, *callbacks, **settings): return Trainer(players, *callbacks, device=DEVICE, **settings).fit(batches, 2)
+def classify(module, batch): return F.cross_entropy(module(batch[0]), batch[1])
+def there(*tensors): assert all(isinstance(tensor, Far) for tensor in tensors)
+
+
+def tensors(): assert gradient_check(lambda x, w: (x @ w).tanh().sum(), torch.randn(3, 2).to(DEVICE), torch.randn(2, 4).to(DEVICE)) < 1e-5
+
+
+def data():
+    for x, y in Batches(digits(), batch_size=50, device=DEVICE, transform=Augment(rotate=5, shift=0.1)): there(x, y)
+    there(resize(images(), 12))
+
+
+def optim():
+    for rule in (SGD, Momentum, RMSprop, Adam): train(Player(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), classify, rule, schedule=one_cycle), pairs())
+
+
+def training(folder):
+    batches, network = pairs(), small()
+    player = Player(network, classify, clip=1.)
+    train(player, batches, [Validate(batches, every=1), EarlyStopping(), Checkpoint(folder/"run.safetensors")])
+    there(*network.parameters(), *network.buffers())
+    again = Trainer(Player(small(), classify), device=DEVICE).fit(batches, 3, resume=folder/"run.safetensors")
+    assert again.step == 9
+    fit(small(), F.cross_entropy, batches, valid=batches, metrics={"right": accuracy}, device=DEVICE)
+    evaluate(network, batches, lambda module, batch: accuracy(module(batch[0]), batch[1]))
+
+
+def cnn():
+    network, augment = small().to(DEVICE), Augment(rotate=10, shift=0.1, scale=0.1, erase=0.5, flip=True)
+    there(augment(images()), *mixup(images(), labels(), 10, 0.4), grad_cam(network, "stage1", images(), labels()))
+
+
+def rnn():
+    ids = torch.arange(60).view(3, 20).remainder(7).to(DEVICE)
+    for cell in ("rnn", "lstm", "gru"):
+        model = RecurrentLM(7, cell, width=8)
+        train(Player(model, next_token_loss), [(ids[:, :-1], ids[:, 1:])])
+    influence(model, ids[0])
+    there(generate(model, ids[:, :4], 5))
+    text = Text("abcdefg"*20)
+    text_loss(model, text, 10)
+    text_loss(model, text, 10, stateful=True)
+
+
+def attention():
+    ids = torch.arange(60).view(3, 20).remainder(7).to(DEVICE)
+    model = Transformer(7, 16, width=8, heads=2, layers=2)
+    train(Player(model, next_token_loss, Muon), [(ids[:, :16], ids[:, 1:17])])
+    there(*attention_maps(model, ids[:1, :9]))
+
+
+def vae():
+    for model in (VAE(8, 3, hidden=16), ConvVAE(8, 3, width=4)):
+        train(Player(model, vae_loss), pairs())
+        there(sample_prior(model, 4))
+        importance_weighted_bound(model, images(), 3)
+        active_units(model, images(20))
+
+
+def gan():
+    game = Generator(4, 8, hidden=(16,)), Discriminator(8, hidden=(16,))
+    train(gan_players(*game, 4), pairs())
+    there(sample(game[0], 5, seed=1), noise(3, 4, device=DEVICE))
+    ring = Ring()
+    points = torch.as_tensor(ring.sample(30)).to(DEVICE)
+    ring.log_density(points), ring.coverage(points)
+
+
+def stable_gan():
+    game = ConvGenerator(4, 8, width=4, classes=10), ConvDiscriminator(8, 4, classes=10, spectral=True)
+    for penalty in (lazy_regularisation(r1_penalty, 0.5, every=2), gradient_penalty):
+        players = conditional_players(*game, penalty=penalty)
+        train(players, pairs(), EMA(players[1]))
+    there(sample_class(game[0], torch.tensor([1, 2]), seed=1))
+    class_agreement(game[0], read_digits, 40)
+    train(vaegan_players(VAEGAN(8, 4, width=4)), pairs())
+
+
+def evaluation():
+    real, fake = torch.rand(2, 130, 1, 28, 28).mul(2).sub(1).to(DEVICE)
+    there(features(real))
+    measures(features(real), features(fake))
+    report(real, fake, splits=2)
+    find_copies(fake[:5], real[:70], real[70:], alarms=0.1)
+
+
+def transfer():
+    network = small().to(DEVICE)
+    replace_head(network, 4)
+    there(*network.parameters())
+    add_adapters(network, 1)
+    there(*network.parameters())
+    merge(network)
+    there(network(images()))
+    for method in ("head only", "adapters", "gradual unfreezing"):
+        network = small().to(DEVICE)
+        fit(network, F.cross_entropy, pairs(), device=DEVICE, **prepare(network, method))
+    train(Player(freeze(small(), "stem"), classify), pairs())
+
+
+def adversarial():
+    network = small().to(DEVICE).eval()
+    there(fgsm(network, images(), labels(), 0.1))
+    for norm in (float("inf"), 2):
+        for target in (None, (labels()+1) % 10): there(pgd(network, images(), labels(), 0.1, steps=2, target=target, norm=norm))
+    accuracy_under(lambda *given: fgsm(*given, 0.1), network, pairs())
+    train(Player(network, adversarial_loss(lambda *given: pgd(*given, 0.1, steps=2))), pairs())
+
+
+def particles():
+    start = scatter(3, 8)
+    start = type(start)(*(part.to(DEVICE) for part in start))
+    there(picture(splat(*start, 8, 8)), pair_forces(start.position, lambda squared: 1/(1+squared)))
+    simulate(start.position, torch.zeros_like(start.position), lambda position: -position, 0.1, 5)
+    euler_step(start.position, torch.zeros_like(start.position), -start.position, 0.1)
+    fit_particles(images(3), start, steps=3)
+
+
+def genesis():
+    model = GenesisParticle(8, 4, 10, particles=6, steps=2, width=8)
+    train(pretraining_player(model), pairs())
+    parts = {"enhance": Augment(shift=0.1, rotate=5), "attack": adversarial_discriminator_loss(0.1, steps=2)}
+    train(genesis_players(model, ConvDiscriminator(8, 4, classes=10), **parts), pairs())
+    there(sunflower(2, 5, device=DEVICE).position, trajectory(model, noise(2, 4, device=DEVICE), labels(2), frames=4))
+    shipped = load_genesis()[0].to(DEVICE)
+    there(shipped(noise(2, shipped.latent_dim, device=DEVICE), labels(2)))
+
+
+def gpu():
+    AccumulatingTrainer(Player(small(), classify), device=DEVICE, microbatches=2).fit(pairs(), 1)
+    player = Player(nn.Sequential(ActivationCheckpoint(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU())), nn.Linear(32, 10)).to(DEVICE), classify)
+    activation_bytes(player, next(iter(pairs())))
+
+
+ROOMS = [tensors, data, optim, training, cnn, rnn, attention, vae, gan, stable_gan, evaluation, transfer, adversarial, particles, genesis, gpu]
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")      # it is none: the numbers arrive
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_a_chapter_makes_its_tensors_beside_their_neighbours(room, tmp_path):
+    with second_device(): room(*[tmp_path][:room.__code__.co_argcount])
+
+
+@pytest.mark.parametrize("fault", [
+    lambda x: x + torch.zeros(3), lambda x: x @ torch.randn(3, 2), lambda x: x[0].lerp(torch.rand(3), 0.5), lambda x: torch.cat([x, torch.ones(1, 3)]),
+    lambda x: torch.where(x > 0, x, torch.full((3,), 2.)), lambda x: F.cross_entropy(x, torch.tensor([0, 1])), lambda x: nn.Linear(3, 3)(x),
+    lambda x: torch.randn(2, 3, device=x.device, generator=torch.Generator()), lambda x: x.numpy(), lambda x: F.embedding(torch.arange(3), x), lambda x: torch.arange(3.)[(x > 0)[0]]])
+def test_a_tensor_made_elsewhere_is_caught(fault):
+    with second_device(), pytest.raises((RuntimeError, TypeError), match="same device|generator|numpy"): fault(torch.randn(2, 3).to(DEVICE))
+
+
+def test_the_device_computes_as_the_processor_does():
+    ends = []
+    for device in ("cpu", DEVICE):
+        torch.manual_seed(0)
+        with second_device():
+            network = small()
+            Trainer(Player(network, classify, torch.optim.SGD, lr=0.1), device=device).fit(Batches(digits(), batch_size=40, device=device), 1)
+            ends.append([parameter.detach().cpu() for parameter in network.parameters()])
+    for pair in zip(*ends): torch.testing.assert_close(*pair)
