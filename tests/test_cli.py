@@ -42,12 +42,14 @@ def test_a_damaged_list_of_checksums_costs_nothing(tmp_path):
     assert set(cli.copy_chapters(tmp_path).values()) == {"unchanged"}
 
 
+@pytest.mark.slow
 def test_doctor_finds_nothing_wrong_here():
     healthy = genesis("doctor", GENESIS_DATA="")
     assert healthy.returncode == 0 and "All is well." in healthy.stdout, healthy.stdout+healthy.stderr
     for word in ("Python", "torch", "device", "GENESIS_DATA", "chapters"): assert word in healthy.stdout
 
 
+@pytest.mark.slow
 def test_doctor_names_the_fault_and_the_remedy(tmp_path):
     ill = genesis("doctor", GENESIS_DATA=str(tmp_path/"nowhere"))
     assert ill.returncode == 1 and "unset GENESIS_DATA" in ill.stdout and "1 thing to mend." in ill.stdout
@@ -66,6 +68,7 @@ def test_doctor_lists_the_data_it_finds(real_data):
     assert "mnist" in line and "shakespeare" in line
 
 
+@pytest.mark.slow
 def test_progress_counts_what_was_solved():
     record("start.1")
     table = genesis("progress")
@@ -88,6 +91,7 @@ def packages(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_wheel_carries_the_chapters(packages):
     wheel, = packages.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
@@ -96,12 +100,14 @@ def test_wheel_carries_the_chapters(packages):
     assert not [name for name in names if name.startswith(("tests/", "nbs/"))]
 
 
+@pytest.mark.slow
 def test_sdist_carries_everything_that_a_test_run_needs(packages):
     sdist, = packages.glob("*.tar.gz")
     names = {name.split("/", 1)[1] for name in tarfile.open(sdist).getnames() if "/" in name}
     assert {"nbs/00_start.ipynb", "nbs/answers/00_start.ipynb", "tests/test_house.py", "conftest.py", "Makefile", "pyproject.toml", "LICENSE", "LICENSE-text"} <= names
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_finds_its_chapters(packages, tmp_path):
     "Without a checkout beside it the package uses the chapters inside the wheel"
     wheel, = packages.glob("*.whl")

@@ -206,6 +206,7 @@ GARBAGE = {"None": None, "text": "banana", "number": 3.7, "NaN": float("nan"), "
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")      # torch asks a stubborn object for attributes from C; Python 3.13 reports that
 @pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+@pytest.mark.slow
 def test_garbage_gets_a_sentence(exercise):
     for kind, answer in GARBAGE.items():
         state = torch.random.get_rng_state()

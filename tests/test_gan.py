@@ -181,6 +181,7 @@ def test_a_gan_resumes_bit_for_bit(tmp_path):
     for one, other in zip(whole.players, second.players): assert torch.equal(weights(one.module), weights(other.module))
 
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.slow
 def test_equal_rates_cover_the_ring_and_a_hasty_generator_collapses(seed):
     "The chapter's main claim, on seeds that it does not show"
     ring, modes = Ring(), []

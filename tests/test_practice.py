@@ -31,6 +31,7 @@ def test_check_hint_and_solution_speak_in_a_plain_script(capsys):
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.alone
 def test_an_endless_answer_gives_the_notebook_back(stubborn):
     def endless():
         while True:
@@ -44,6 +45,7 @@ def test_an_endless_answer_gives_the_notebook_back(stubborn):
     assert isinstance(error, TimeoutError) and time.perf_counter()-started < 2
 
 
+@pytest.mark.alone
 def test_an_import_is_not_cut_off(tmp_path, monkeypatch):
     (tmp_path/"slow_to_load.py").write_text("import time\nfor _ in range(20): time.sleep(0.05)\nvalue = 7\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -129,6 +131,7 @@ def test_damaged_progress_is_passed_over_and_kept():
     assert b'"start.3"' in path.read_bytes()
 
 
+@pytest.mark.alone
 def test_progress_survives_kill_at_any_moment(tmp_path):
     "A process that records without end is killed; whatever it had written whole is still read, and new records are not swallowed"
     script = "import itertools\nfrom genesis_course.practice import record\nfor i in itertools.count(): record(f'demo.{i}')"

@@ -238,6 +238,7 @@ def run_until(path, source, step=None, resume=None, optimizer=torch.optim.Adam, 
 
 @pytest.mark.parametrize("source", ["list", "set_epoch", "DataLoader"])
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, optim.Adam])
+@pytest.mark.slow
 def test_a_run_stopped_anywhere_and_resumed_equals_the_uninterrupted_one(tmp_path, source, optimizer):
     whole = run_until(tmp_path/"whole", source, optimizer=optimizer)
     for step in (1, 5, 6, 7, 13, 24):
@@ -262,6 +263,7 @@ KILLED = textwrap.dedent("""
 """)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 def test_a_run_killed_at_ten_random_steps_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     whole = run_until(tmp_path/"whole", "DataLoader")
     kills = sorted(random.Random(7).sample(range(1, 24), 10))
@@ -283,6 +285,7 @@ WRITER = textwrap.dedent("""
         if step == 1: print("ready", flush=True)
 """)
 
+@pytest.mark.slow
 def test_kill_during_a_write_leaves_a_whole_checkpoint(tmp_path):
     rng, path, last = random.Random(0), tmp_path/"run.safetensors", -1
     for _ in range(4):
@@ -336,6 +339,7 @@ def test_early_stopping_is_still_stopped_after_resuming(tmp_path):
 
 @given(state=st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), lambda part: st.lists(part, max_size=3) | st.tuples(part) | st.dictionaries(st.integers() | st.text(), part, max_size=3), max_leaves=12))
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_what_is_written_is_read_back(tmp_path_factory, state):
     path = tmp_path_factory.getbasetemp()/"state"
     state = {"state": state, "tensors": [torch.tensor(1.5), torch.zeros(0, 3), torch.eye(2).t(), torch.ones(2, dtype=torch.bfloat16)]}
@@ -556,6 +560,7 @@ def test_a_checkpoint_is_no_file_of_weights(tmp_path):
 
 # Precision
 
+@pytest.mark.slow
 def test_precision_none_never_imports_fabric():
     code = "import sys, torch; from genesis_course.training import *; Trainer(Player(torch.nn.Linear(1, 1), lambda m, b: m(b).sum())).fit([torch.ones(1, 1)]); sys.exit('lightning_fabric' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -97,6 +97,7 @@ def test_the_same_generator_gives_the_same_draw():
 
 # The bound
 
+@pytest.mark.slow
 def test_bound_is_below_the_likelihood_and_climbs_to_it():
     "Against log p(x) summed over a grid: L1 ≤ L10 ≤ L1000 ≈ log p(x)"
     model, x = Line(), black_and_white(16, 1, 2, 2)
@@ -176,6 +177,7 @@ def test_every_parameter_learns():
         assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 @pytest.mark.parametrize("model, lr, limit", [(lambda: VAE(8, 4, 64), 3e-3, 25.8), (lambda: ConvVAE(8, 4, 8), 1e-2, 25.8)])
+@pytest.mark.slow
 def test_it_learns_digits(model, lr, limit):
     "The mean picture for everything costs 26.8 nats"
     torch.manual_seed(0)
