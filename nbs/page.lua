@@ -41,12 +41,15 @@ end
 
 -- In the control's place stands the picture that it showed when the chapter was run, and where its sliders stood.
 local function still(view)
-  local shown, places = nil, {}
+  local shown, said, places = nil, "", {}
   local function visit(id)
     local model = state[id] and state[id].state
     if not model then return end
     for _, child in ipairs(model.children or {}) do visit(child:gsub("IPY_MODEL_", "")) end
-    for _, output in ipairs(model.outputs or {}) do shown = shown or (output.data and output.data["image/png"]) end
+    for _, output in ipairs(model.outputs or {}) do
+      local data = output.data or {}
+      shown, said = shown or data["image/png"], said .. (data["text/html"] or "")
+    end
     local value = model.value
     if model.index and model._options_labels then value = model._options_labels[model.index + 1] end
     if value ~= nil and model.description then
@@ -56,16 +59,30 @@ local function still(view)
   end
   visit(view)
   if not shown then return {} end
-  local where = table.concat(places, " · ")
-  local picture = string.format('<figure class="figure"><img class="img-fluid" src="data:image/png;base64,%s" alt="%s"><figcaption>%s</figcaption></figure>',
-    shown:gsub("%s", ""), "What the control shows at " .. where:gsub('"', "&quot;"), "The controls stood at " .. where .. ". In the notebook they can be moved.")
-  return { pandoc.RawBlock("html", picture) }
+  local where = table.concat(places, " · "):gsub("&", "&amp;"):gsub("<", "&lt;"):gsub('"', "&quot;")
+  local picture = string.format(
+    '<figure class="figure"><img class="img-fluid" src="data:image/png;base64,%s" alt="%s"><figcaption>%s</figcaption></figure>',
+    shown:gsub("%s", ""), "What the controls show at " .. where, "The controls stood at " .. where .. ". In the notebook they can be moved.")
+  return { pandoc.RawBlock("html", picture .. said) }
 end
 
-local function no_widget(div)
+-- A picture without words of its own takes those of the caption beneath it.
+local function described(cell)
+  local caption
+  cell:walk { RawBlock = function(raw) caption = caption or raw.text:match('<p class="caption"[^>]*>(.-)</p>') end }
+  return caption and cell:walk { Image = function(image)
+    if #image.caption == 0 and not image.attributes["fig-alt"] then
+      image.attributes["fig-alt"] = caption
+      return image
+    end
+  end }
+end
+
+local function output(div)
   local first = div.content[1]
   local view = first and first.t == "RawBlock" and first.text:find("widget%-view") and first.text:match('"model_id":"(%w+)"')
   if view then return still(view) end
+  if div.classes:includes("cell") then return described(div) end
 end
 
 -- Links to a function or a class lead to the cell that defines it, as nbdev names the place: page.html#class.method.
@@ -94,6 +111,11 @@ local function no_echo(figure)
   image.attributes.alt = pandoc.utils.stringify(image.caption)
   image.caption = image.title ~= "" and { pandoc.Str(image.title) } or {}
   return pandoc.Div({ pandoc.Plain { image } }, { class = "picture" })
+end
+
+-- Nothing is fetched from another host while a page is read: a badge from elsewhere becomes its words.
+local function no_visitor(image)
+  if image.src:find("^https?:") then return image.caption end
 end
 
 -- TeX sets a thin space beside the name of a function, "2 log x" but "log(x)"; MathML does not.
@@ -143,5 +165,5 @@ end
 
 return {
   { Meta = without_foreign, Header = function(header) heads[header.identifier] = true end },
-  { Div = no_widget, CodeBlock = anchors, Figure = no_echo, Math = boxed_formula, Link = at_home, Table = boxed_table },
+  { Div = output, CodeBlock = anchors, Figure = no_echo, Math = boxed_formula, Image = no_visitor, Link = at_home, Table = boxed_table },
 }
