@@ -22,7 +22,8 @@ from torch import nn
 from torch.nn import functional as F
 from common import RESULTS, machine, torchvision_mnist, version
 from genesis_course.attention import Transformer
-from genesis_course.cnn import conv_block, erase
+from genesis_course.augment import erase
+from genesis_course.cnn import conv_block
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, find_file
 from genesis_course.command import first_stage

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .attention import Muon, Transformer
+from .attention import Transformer
 from .augment import Augment
 from .cnn import ResNet
 from .data import KNOWN_SETS, Batches, load_images, load_text, split_set, to_floats
 from .evaluation import features, frechet_distance
 from .genesis import GenesisParticle, genesis_players, pretraining_player
+from .muon import Muon
 from .optim import cosine, one_cycle, warm_up
 from .processes import move
 from .rnn import (RecurrentLM, bits_per_character, complete, next_token_loss,

@@ -1,4 +1,6 @@
 """The genesis command, and the packages that carry the chapters."""
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -27,6 +29,27 @@ def test_copy_never_overwrites_a_readers_work(tmp_path):
     second = genesis("copy", str(tmp_path/"mine"))
     assert "Left as you changed them: 00_start.ipynb" in second.stdout and mine.read_bytes().endswith(b"\n\n")
     assert second.returncode == 0
+
+
+def test_a_copy_begins_with_its_title_and_keeps_what_is_taught(tmp_path):
+    "Directives, the badge and Colab's cell stay behind; every other line and every output comes along"
+    cli.copy_chapters(tmp_path)
+    for name in sorted(NAMES):
+        there, here = (json.loads((folder/name).read_text(encoding="utf-8")) for folder in (ROOT/"nbs", tmp_path))
+        assert "".join(here["cells"][0]["source"]).startswith("# "), name
+        text = [line for cell in here["cells"] for line in "".join(cell["source"]).splitlines()]
+        assert not [line for line in text if line.startswith("#|") or "google.colab" in line or "colab-badge" in line], name
+        left = [cell for cell in there["cells"] if "google.colab" not in str(cell["source"]) and "colab-badge" not in str(cell["source"])]
+        assert text == [line for cell in left for line in "".join(cell["source"]).splitlines() if not line.startswith("#|")], name
+        assert [cell["outputs"] for cell in here["cells"] if cell.get("outputs")] == [cell["outputs"] for cell in left if cell.get("outputs")], name
+
+
+def test_a_copy_of_an_older_kind_is_renewed_where_it_was_left_alone(tmp_path):
+    raw = (ROOT/"nbs"/"00_start.ipynb").read_bytes()
+    for name, data in (("00_start.ipynb", raw), ("01_tensors.ipynb", b"my notes")): (tmp_path/name).write_bytes(data)
+    (tmp_path/".copied.json").write_text(json.dumps({name: hashlib.sha256(raw).hexdigest() for name in ("00_start.ipynb", "01_tensors.ipynb")}))
+    done = cli.copy_chapters(tmp_path)
+    assert (done["00_start.ipynb"], done["01_tensors.ipynb"]) == ("renewed", "yours") and (tmp_path/"01_tensors.ipynb").read_bytes() == b"my notes"
 
 
 def test_copy_onto_a_file_or_onto_the_chapters_is_refused(tmp_path):
@@ -61,6 +84,12 @@ def test_doctor_names_the_fault_and_the_remedy(tmp_path):
 def test_doctor_names_a_missing_package(monkeypatch):
     monkeypatch.setattr(cli, "NEEDED", ["no-such-package"])
     assert ("no-such-package", "missing", "pip install no-such-package") in cli.examine()
+
+
+def test_doctor_says_whether_torchvision_loads(monkeypatch):
+    assert cli._torchvision()[2] is None and cli._torchvision()[1].startswith("yes")
+    monkeypatch.setitem(sys.modules, "torchvision", None)                # as if it were not installed
+    assert cli._torchvision() == ("torchvision loads", "no", "pip install torchvision")
 
 
 def test_doctor_lists_the_data_it_finds(real_data):

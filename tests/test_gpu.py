@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from helpers import message_of
 from genesis_course import command, gan, recipes, stable_gan, terminal, vae
 from genesis_course import genesis as particles
-from genesis_course.attention import Muon
+from genesis_course.muon import Muon
 from genesis_course.command import Progress, TensorBoard, train
 from genesis_course.data import Batches, digits_set
 from genesis_course.gpu import (AccumulatingTrainer, ActivationCheckpoint, activation_bytes, compiled, find_device, find_precision, matrix_rate,
@@ -46,6 +46,7 @@ def first_batch(rows=64): return next(iter(Batches(DIGITS, batch_size=rows, shuf
 
 # Stopwatch and rates
 
+@pytest.mark.alone
 def test_seconds_count_the_work_and_not_the_waiting():
     short, long = (seconds_of(lambda: sum(range(count)), CPU, 0.01) for count in (20_000, 200_000))
     assert 4 < long/short < 25
@@ -236,6 +237,7 @@ def test_costs_of_a_step():
 
 # Scripts in processes
 
+@pytest.mark.slow
 def test_a_script_that_fails_or_hangs_gets_a_sentence():
     assert "hello 3" in launch("import sys\nprint('hello', sys.argv[1])", 1, 3)
     message_of(lambda: launch("import math\nmath.sqrt(-1)", 1), "The script failed: ValueError: ")
@@ -243,6 +245,7 @@ def test_a_script_that_fails_or_hangs_gets_a_sentence():
     message_of(lambda: launch("", 0), "count")
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for processes by their number")
+@pytest.mark.slow
 def test_workers_of_a_script_that_hangs_are_ended(tmp_path):
     script = "import os, sys, time\nopen(os.path.join(sys.argv[1], os.environ['RANK']), 'w').write(str(os.getpid()))\ntime.sleep(600)"
     started = time.perf_counter()
@@ -281,6 +284,7 @@ def test_steps_are_epochs_in_a_row_and_begin_anywhere(rows, size, steps, data):
 QUICK = dict(steps=12, bar=False, device="cpu")
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow
 def test_every_recipe_trains_and_leaves_its_files(name, tmp_path):
     measured = train(name, out=tmp_path/"run", **QUICK)
     assert measured and all(math.isfinite(value) for value in measured.values())
@@ -292,6 +296,7 @@ def test_every_recipe_trains_and_leaves_its_files(name, tmp_path):
     assert json.loads((tmp_path/"run"/"results.json").read_text())["steps"] == 12
 
 @pytest.mark.parametrize("name", ["vae", "gan", "genesis", "cnn", "gpt"])
+@pytest.mark.slow
 def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatch, capsys):
     "Noise, augmentation, a moving average and a schedule included"
     train(name, out=tmp_path/"whole", **QUICK)
@@ -310,6 +315,7 @@ def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatc
     kept = [load_weights(tmp_path/folder/"weights.safetensors")[0] for folder in ("whole", "cut")]
     assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[0])
 
+@pytest.mark.slow
 def test_a_first_stage_comes_once_and_can_be_stopped(tmp_path, monkeypatch, capsys):
     "The particles of `genesis` learn to redraw for an eighth of the steps, before the first checkpoint"
     stages = []
@@ -471,6 +477,7 @@ def genesis(*arguments, launcher=("-m",), **settings):
     return subprocess.Popen([sys.executable, *launcher, "genesis_course.cli", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}, start_new_session=True, **settings)
 
+@pytest.mark.slow
 def test_the_command_trains_stops_at_ctrl_c_and_goes_on(tmp_path):
     words = ["train", "vae", "--steps", 100_000, "--out", tmp_path/"run", "--device", "cpu", "--every", 20]
     running = genesis(*words)
@@ -486,11 +493,13 @@ def test_the_command_trains_stops_at_ctrl_c_and_goes_on(tmp_path):
     assert again.returncode == 0 and "nats:" in printed and f"{step+10}/{step+10}" in printed, printed
     assert (tmp_path/"run"/"sample.png").read_bytes()[:4] == b"\x89PNG"
 
+@pytest.mark.slow
 def test_bad_words_end_the_command_with_one_sentence(tmp_path):
     refused = genesis("train", "gtp", "--out", tmp_path/"run")
     printed = refused.communicate(timeout=60)[0]
     assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan, genesis."
 
+@pytest.mark.slow
 def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
     words = ["train", "gan", "--steps", 12, "--device", "cpu", "--out", tmp_path/"run"]
     running = genesis(*words, launcher=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"])
@@ -502,6 +511,7 @@ def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
 
 # The benchmark
 
+@pytest.mark.slow
 def test_benchmark_runs_in_miniature_with_few_packages(tmp_path):
     "All parts but the loading with workers, in a Python where nothing but the named packages can be imported"
     block = "import sys\nfor name in ('lightning_fabric', 'lightning', 'tqdm', 'typer', 'pooch', 'ipywidgets', 'IPython'): sys.modules[name] = None\n"
@@ -515,6 +525,7 @@ def test_benchmark_runs_in_miniature_with_few_packages(tmp_path):
     assert all(row["seconds"] >= 0 and row["samples a second"] > 0 for row in result["table"])
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a graphics card here")
+@pytest.mark.slow
 def test_benchmark_without_a_card_says_so_and_writes_nothing(tmp_path):
     done = subprocess.run([sys.executable, str(ROOT/"benchmarks"/"gpu.py"), "--out", str(tmp_path/"gpu.json")], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "nothing to measure" in done.stdout and not (tmp_path/"gpu.json").exists()

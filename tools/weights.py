@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 import torch
 import torch.nn.functional as F
-from genesis_course.cnn import Augment, ResNet
+from genesis_course.augment import Augment
+from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, ImageSet, load_images
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
 from genesis_course.optim import one_cycle
