@@ -10,6 +10,7 @@ __all__ = ['LOOK', 'Exercise', 'all_exercises', 'find', 'Verdict', 'run_limited'
 
 # %% ../nbs/backstage/02_practice.ipynb #77e715b7
 import ast
+import atexit
 import contextlib
 import ctypes
 import difflib
@@ -24,6 +25,7 @@ import re
 import sys
 import textwrap
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -141,11 +143,26 @@ def run_limited(
         while _importing(thread): thread.join(0.05)
         thread.join(seconds)
     if thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident),
-                                                   ctypes.py_object(_TimeUp))
+        _interrupt(thread)
         thread.join(0.2)
+        if thread.is_alive(): _unfinished.append(thread)
         return None, TimeoutError()
     return (None, TimeoutError()) if isinstance(outcome[1], _TimeUp) else tuple(outcome)
+
+_unfinished = []     # threads of answers that went on after their time
+
+def _interrupt(thread):
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident),
+                                               ctypes.py_object(_TimeUp))
+
+@atexit.register
+def _end_unfinished():
+    "Python aborts if it ends while a thread computes inside PyTorch: so each is asked again"
+    limit = time.monotonic() + 5
+    for thread in _unfinished:
+        while thread.is_alive() and time.monotonic() < limit:
+            thread.join(0.5)
+            if thread.is_alive(): _interrupt(thread)
 
 def _importing(thread):
     "Whether a thread is in the middle of an import; one that is cut off leaves half a module behind, and everything after it fails"
@@ -207,8 +224,8 @@ def difference(
     elif isinstance(right, (list, tuple)):
         if len(mine) != len(right):
             return f"There should be {len(right)} values{place}, but there are {len(mine)}."
-        parts = [(m, r, f"in example {i+1}" if not where else f"{where}, number {i+1}") for i,
-                 (m, r) in enumerate(zip(mine, right))]
+        parts = [(m, r, f"in example {i+1}" if not where else f"{where}, number {i+1}")
+                 for i, (m, r) in enumerate(zip(mine, right))]
     else: return _leaf_difference(mine, right, tolerance, values, place)
     return next((message for m, r, name in parts
                  if (message := difference(m, r, tolerance, values, name))), None)
@@ -446,8 +463,8 @@ def progress():
     "A table of the exercises solved, by chapter"
     done = solved()
     rows = [(chapter, sum(e.id in done for e in group), len(group),
-             next((e for e in group if e.id not in done), None)) for chapter,
-             group in all_exercises().items()]
+             next((e for e in group if e.id not in done), None))
+             for chapter, group in all_exercises().items()]
     lines = [f"{chapter:<12}{'●'*k}{'○'*(n-k)}  {k} of {n}"+(
         f"   next: {following.id}, {following.title.lower()}" if following else "   complete")
         for chapter, k, n, following in rows]

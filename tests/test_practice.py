@@ -46,6 +46,25 @@ def test_an_endless_answer_gives_the_notebook_back(stubborn):
 
 
 @pytest.mark.alone
+def test_python_ends_well_although_an_answer_still_computes(tmp_path):
+    "A thread that is inside PyTorch when Python ends would abort the whole process; this one shrugs off the first interruptions"
+    (tmp_path/"script.py").write_text("""
+import time
+import torch
+from genesis_course.practice import run_limited
+end = time.monotonic()+1.5
+def answer():
+    while time.monotonic() < end:
+        try:
+            while time.monotonic() < end: torch.ones(300, 300) @ torch.ones(300, 300)
+        except BaseException: pass
+print(run_limited(answer, 0.3)[1].__class__.__name__)
+""")
+    done = subprocess.run([sys.executable, str(tmp_path/"script.py")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "TimeoutError", "")
+
+
+@pytest.mark.alone
 def test_an_import_is_not_cut_off(tmp_path, monkeypatch):
     (tmp_path/"slow_to_load.py").write_text("import time\nfor _ in range(20): time.sleep(0.05)\nvalue = 7\n")
     monkeypatch.syspath_prepend(str(tmp_path))
