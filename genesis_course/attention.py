@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .guards.attention import checked, stackable
-from .muon import Muon
 from .run import in_mode
 
 # %% ../nbs/06_attention.ipynb #2c0e1675
@@ -25,7 +24,7 @@ def causal_mask(
     window=None,    # how many positions a query may look at, its own included; None: all before it
     device=None,    # where the mask is to lie
 ):
-    "What may be looked at: [T, S], True where the key is not later than the query, nor too long ago"
+    "What may be looked at: [T, S], True where the key is not later than the query nor too long ago"
     if keys is None: keys = queries
     positions = torch.arange(keys, device=device)
     ago = positions[keys-queries:, None] - positions
@@ -91,7 +90,7 @@ class Heads(nn.Module):
 
 # %% ../nbs/06_attention.ipynb #58c7643b
 class MultiHeadAttention(Heads):
-    "Causal self-attention: x [B, T, C] → [B, T, C] and a cache (Vaswani et al. 2017, section 3.2.2)"
+    "Causal self-attention: x [B, T, C] → [B, T, C] and a cache (Vaswani et al. 2017, sec. 3.2.2)"
     def forward(self,
         x,            # [B, T, C]
         cache=None,   # from an earlier call, to read on
@@ -159,7 +158,7 @@ class CausalDepthwiseConv(nn.Module):
 
 # %% ../nbs/06_attention.ipynb #df07d9e7
 class Transformer(nn.Module):
-    "A language model of pre-norm blocks: ids [B, T] → logits [B, T, V] and the state after the last"
+    "Language model of pre-norm blocks: ids [B, T] → logits [B, T, V], and the state after the last"
     @checked
     def __init__(self,
         vocab_size,      # V, how many tokens there are

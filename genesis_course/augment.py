@@ -94,7 +94,7 @@ def mixup(
     classes,   # how many there are
     alpha,     # of the Beta distribution that λ is drawn from; small: mostly one of the two
 ):
-    "Mixed images [B, C, H, W] and soft targets [B, classes] for `F.cross_entropy` (Zhang et al. 2018)"
+    "Mixed images [B, C, H, W] and their soft targets [B, classes] (Zhang et al. 2018)"
     beta = torch.distributions.Beta(float(alpha), float(alpha))
     share = beta.sample((len(images), 1)).to(images)                 # λ, one for each image
     partner = torch.randperm(len(images), device=images.device)

@@ -69,18 +69,17 @@ class BatchNorm(nn.Module):
     @checked
     def forward(self, x):
         mean, var = self.statistics(x) if self.training else (self.running_mean, self.running_var)
-        mean, var, gamma, beta = (values[:, None, None]
-                                  for values in (mean, var, self.weight, self.bias))
+        each = mean, var, self.weight, self.bias
+        mean, var, gamma, beta = (values[:, None, None] for values in each)
         return gamma*(x-mean)/torch.sqrt(var+self.eps) + beta
 
     def statistics(self, x):
         "Mean and variance of each channel in this batch; remembers them for evaluation"
-        count = x.numel()//x.shape[1]
-        mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
+        count, axes = x.numel()//x.shape[1], (0, 2, 3)
+        mean, var = x.mean(dim=axes), x.var(dim=axes, unbiased=False)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            # the unbiased variance, as in the paper
-            self.running_var.lerp_(var*count/(count-1), self.momentum)
+            self.running_var.lerp_(var*count/(count-1), self.momentum)       # unbiased
             self.num_batches_tracked += 1
         return mean, var
 
@@ -112,17 +111,16 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(norm.weight)
         self.change = nn.Sequential(                             # F
             *conv_block(in_channels, out_channels, stride=stride), second, norm)
-        self.shortcut = nn.Identity()
-        if stride > 1 or in_channels != out_channels:
-            shrink = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
-            widen = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-            self.shortcut = nn.Sequential(*shrink, widen, nn.BatchNorm2d(out_channels))    # W_s
+        widen = nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
+        shrink = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
+        same_shape = stride == 1 and in_channels == out_channels
+        self.shortcut = nn.Identity() if same_shape else nn.Sequential(*shrink, *widen)    # W_s
 
     def forward(self, x): return F.relu(self.shortcut(x) + self.change(x))
 
 # %% ../nbs/04a_cnn.ipynb #3c15a906
 class ResNet(nn.Module):
-    "A residual network: images [B, C, H, W] in [-1, 1] → logits [B, classes] (after He et al. 2016)"
+    "A residual network: images [B, C, H, W] in [-1, 1] → logits [B, classes] (He et al. 2016)"
     @checked
     def __init__(self,
         in_channels=1,         # 1 for grey images, 3 for colour
@@ -131,7 +129,7 @@ class ResNet(nn.Module):
         blocks=1,              # residual blocks in a stage
         stem_kernel=3,         # of the first convolution
         stem_stride=1,         # 2 lets the first convolution halve the image, for speed
-        pool="avg",            # what the head keeps of a map: its mean, or "max", its largest number
+        pool="avg",            # what the head keeps of a map: "avg" its mean, "max" its maximum
         dropout=0.,            # share of the features that are dropped before the last layer
     ):
         super().__init__()

@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from .adversarial import perturb
 from .attention import Heads, attention
 from .gan import discriminator_loss, noise
+from .guards.shared import check_labels
 from .particles import euler_step, picture, splat
 from .plots import mosaic
-from .stable_gan import (ConvDiscriminator, check_labels, conditional_players,
+from .stable_gan import (ConvDiscriminator, conditional_players,
                                        lazy_regularisation, r1_penalty)
 from .support import CourseError, check_number, check_int
 from .run import in_mode

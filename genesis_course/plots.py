@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/plots.html.md"""
 
 # %% auto #0
 __all__ = ['PALETTE', 'FILMS', 'style', 'figure', 'as_bytes', 'mosaic', 'show', 'film_bytes', 'save_film', 'show_film',
-           'save_picture', 'plot_curves', 'Table', 'LivePlot']
+           'save_picture', 'plot_curves', 'plot_bands', 'plot_dots', 'Table', 'LivePlot']
 
 # %% ../nbs/backstage/01_plots.ipynb #38a75a95
 import html
@@ -249,6 +249,41 @@ def plot_curves(
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
            yscale="log" if logy else "linear")
     if len(curves) > 1: ax.legend()
+
+# %% ../nbs/backstage/01_plots.ipynb #770b6602
+def plot_bands(
+    curves,          # {name: (positions, [values of all runs at each position])}
+    xlabel="step",   # what runs along
+    ylabel="loss",   # what is measured, with its unit
+    ax=None,         # where to draw; None: in a figure of its own
+    logx=False,      # a logarithmic horizontal axis
+):
+    "Draw the mean of several runs and a band from the smallest to the largest value"
+    if ax is None:
+        with figure() as ax: return plot_bands(curves, xlabel, ylabel, ax, logx)
+    for colour, (name, (positions, runs)) in zip(PALETTE, curves.items()):
+        positions, runs = list(positions), [[float(value) for value in run] for run in runs]
+        ax.plot(positions, [sum(run)/len(run) for run in runs], "o-", markersize=3, color=colour,
+                label=name)
+        ax.fill_between(positions, [min(run) for run in runs], [max(run) for run in runs],
+                        color=colour, alpha=0.14, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear")
+    if len(curves) > 1: ax.legend()
+
+# %% ../nbs/backstage/01_plots.ipynb #dad136c5
+def plot_dots(
+    rows,        # {name: values of all runs}
+    xlabel="",   # what is measured, with its unit
+    ax=None,     # where to draw; None: in a figure of its own
+):
+    "Draw a row of dots for each name, from above, and a line from the smallest to the largest"
+    if ax is None:
+        with figure(height=0.5+0.26*len(rows)) as ax: return plot_dots(rows, xlabel, ax)
+    for place, values in enumerate(rows.values()):
+        ax.plot([min(values), max(values)], [place, place], color="#aaaaaa", linewidth=1)
+        ax.plot(values, [place]*len(values), "o", markersize=4, color=PALETTE[0], alpha=0.8)
+    ax.set(xlabel=xlabel, yticks=range(len(rows)), ylim=(len(rows)-0.5, -0.5))
+    ax.set_yticklabels(list(rows))
 
 # %% ../nbs/backstage/01_plots.ipynb #8e0e9b06
 class Table:

@@ -6,21 +6,21 @@ Docs: https://genesis-course.github.io/genesis-course/vae.html.md"""
 
 # %% auto #0
 __all__ = ['dense_networks', 'to_images', 'to_probabilities', 'bernoulli_log_likelihood', 'binarise', 'kl_per_dimension',
-           'kl_divergence', 'reparameterise', 'VAE', 'check_images', 'check_codes', 'images_of', 'vae_loss',
-           'sample_prior', 'negative_bound', 'importance_weighted_bound', 'log_normal', 'ConvVAE', 'active_units',
-           'interpolate']
+           'kl_divergence', 'reparameterise', 'VAE', 'images_of', 'vae_loss', 'sample_prior', 'ConvVAE', 'active_units',
+           'interpolate', 'log_normal', 'log_weights', 'importance_weighted_bound', 'negative_bound']
 
 # %% ../nbs/07_vae.ipynb #677ff9ee
 import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .support import CourseError, check_counts, check_number, check_int
 from .cnn import conv_size
-from .guards.shared import check_model
+from .guards.shared import check_codes, check_images
+from .guards.vae import checked
 from .run import in_mode
 
 # %% ../nbs/07_vae.ipynb #0dc67f0c
+@checked
 def dense_networks(
     size,         # pixels of a side
     codes,        # numbers that the encoder returns
@@ -28,8 +28,8 @@ def dense_networks(
     hidden=256,   # width of the layers between, or a list of widths from the image on
     channels=1,   # of the images
 ):
-    "Encoder [B, C, size, size] → [B, codes] and decoder [B, latent_dim] → logits [B, C, size, size]"
-    widths = _check_sizes(hidden, size=size, latent_dim=latent_dim, codes=codes, channels=channels)
+    "Encoder [B, C, size, size] → [B, codes], decoder [B, latent_dim] → logits [B, C, size, size]"
+    widths = [hidden] if isinstance(hidden, int) else list(hidden)
     def layers(sides):
         pairs = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sides, sides[1:])]
         return [layer for pair in pairs for layer in pair][:-1]
@@ -39,13 +39,6 @@ def dense_networks(
                             nn.Unflatten(1, (channels, size, size)))
     return encoder, decoder
 
-# %% ../nbs/07_vae.ipynb #e6f5efa0
-def _check_sizes(widths, **others):
-    widths = list(widths) if isinstance(widths, (list, tuple)) else [widths]
-    check_counts(**others)
-    for width in widths: check_int("The width of a layer", width)
-    return widths
-
 # %% ../nbs/07_vae.ipynb #ffc5ee90
 def to_images(
     logits,   # any shape, as a decoder returns them
@@ -53,43 +46,20 @@ def to_images(
     "Logits as pixels in [-1, 1]: the mean of the pictures that a decoder describes"
     return 2*torch.sigmoid(logits)-1
 
-# %% ../nbs/07_vae.ipynb #d97ca3c0
+@checked
 def to_probabilities(
     images,   # float in [-1, 1], any shape
 ):
     "Pixels in [-1, 1] as probabilities of white, 0 to 1"
-    _check_range(images, -1, 1, "Images inside a model are floats in [-1, 1]",
-                 "Bytes become such floats with to_floats(images).")
     return (images+1)/2
 
-# %% ../nbs/07_vae.ipynb #27bd354a
-def _named(x):
-    "Shape of a tensor ([] for anything else), and what a message calls it"
-    if isinstance(x, torch.Tensor): return list(x.shape), f"{x.dtype} {list(x.shape)}"
-    return [], type(x).__name__
-
-def _check_range(values, low, high, rule, remedy):
-    if not isinstance(values, torch.Tensor) or not values.is_floating_point():
-        raise CourseError(f"{rule}; this is {_named(values)[1]}. {remedy}")
-    if not values.numel(): raise CourseError("There is not one image in this batch.")
-    least, most = (end.item() for end in values.detach().aminmax())
-    if math.isnan(least):
-        raise CourseError(
-            "There are NaN values in these images. Look at your batches before the network does.")
-    if least < low-1e-4 or most > high+1e-4:
-        raise CourseError(f"{rule}; these span {least:.3g} to {most:.3g}. {remedy}")
-
 # %% ../nbs/07_vae.ipynb #8a1b53f9
+@checked
 def bernoulli_log_likelihood(
     logits,   # [B, …]
     x,        # [B, …] in [0, 1]
 ):
     "log p(x|z) in nats, summed over the pixels, [B] (Kingma & Welling 2014, appendix C.1)"
-    _check_range(x, 0, 1, "A Bernoulli likelihood takes pixels in [0, 1]",
-                 "Images in [-1, 1] become such with to_probabilities(images).")
-    if _named(logits)[0] != list(x.shape) or not logits.is_floating_point():
-        raise CourseError(f"Logits are floats of the pixels' shape {list(x.shape)}, but these are "
-                          f"{_named(logits)[1]}.")
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
 
 # %% ../nbs/07_vae.ipynb #763b9379
@@ -97,18 +67,18 @@ def binarise(
     images,           # float in [-1, 1], any shape
     generator=None,   # of the random numbers
 ):
-    "Each pixel -1 or 1, with its grey level as the probability of 1; for `Batches(transform=…)` (dynamic binarisation)"
+    "Pixels -1 or 1, the grey level being the probability of 1; for `Batches(transform=…)`"
     probabilities = to_probabilities(images)
     rng = torch.rand(images.shape, generator=generator, device=images.device)
     return torch.where(rng < probabilities, 1., -1.).to(images.dtype)
 
 # %% ../nbs/07_vae.ipynb #f696441a
+@checked
 def kl_per_dimension(
     mean,           # [B, latent_dim]
     log_variance,   # [B, latent_dim], log σ²
 ):
-    "KL(N(mean, σ²) ‖ N(0, 1)) of each latent number, in nats [B, latent_dim] (Kingma & Welling 2014, appendix B)"
-    _check_pair(mean, log_variance)
+    "KL(N(mean, σ²) ‖ N(0, 1)) of each latent number, in nats [B, latent_dim]"
     return (mean.square() + log_variance.exp() - 1 - log_variance)/2
 
 def kl_divergence(
@@ -118,27 +88,21 @@ def kl_divergence(
     "The same summed over the latent dimensions, in nats [B]"
     return kl_per_dimension(mean, log_variance).sum(dim=1)
 
-# %% ../nbs/07_vae.ipynb #cf59d6d0
-def _check_pair(mean, log_variance):
-    (shape, one), (other_shape, other) = _named(mean), _named(log_variance)
-    if len(shape) != 2 or shape != other_shape or not mean.is_floating_point():
-        raise CourseError(f"Mean and log-variance are two float tensors of one shape [B, "
-                          f"latent_dim]; these are {one} and {other}.")
-
 # %% ../nbs/07_vae.ipynb #173b673c
+@checked
 def reparameterise(
     mean,             # [B, latent_dim]
     log_variance,     # [B, latent_dim], log σ²
     generator=None,   # of the random numbers
 ):
-    "A draw from N(mean, σ²) through which gradients flow, [B, latent_dim] (Kingma & Welling 2014, section 2.4)"
-    _check_pair(mean, log_variance)
+    "A draw from N(mean, σ²) through which gradients flow, [B, latent_dim]"
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + torch.exp(log_variance/2)*noise
 
 # %% ../nbs/07_vae.ipynb #77b0aba8
 class VAE(nn.Module):
-    "A variational autoencoder, fully connected (Kingma & Welling 2014); images [B, C, size, size] in [-1, 1]"
+    "A variational autoencoder (Kingma & Welling 2014); images [B, C, size, size] in [-1, 1]"
+    @checked
     def __init__(self,
         size,         # pixels of a side
         latent_dim,   # numbers in a code
@@ -146,19 +110,18 @@ class VAE(nn.Module):
         channels=1,   # of the images
     ):
         super().__init__()
-        check_counts(latent_dim=latent_dim)
         self.size, self.latent_dim, self.channels = size, latent_dim, channels
         self.encoder, self.decoder = dense_networks(size, 2*latent_dim, latent_dim, hidden,
                                                     channels)
 
+    @checked
     def encode(self, x):
         "Mean and log-variance of q(z|x), each [B, latent_dim]"
-        check_images(x, [self.channels, self.size, self.size], self)
         return self.encoder(x).chunk(2, dim=1)
 
+    @checked
     def decode(self, z):
         "Logits of the pixels, [B, C, size, size]"
-        check_codes(z, self.latent_dim, self)
         return self.decoder(z)
 
     def forward(self, x):
@@ -166,65 +129,23 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(x)
         return self.decode(reparameterise(mean, log_variance)), mean, log_variance
 
-# %% ../nbs/07_vae.ipynb #446b4509
-def check_images(
-    x,         # what a network is fed
-    shape,     # of one image, [C, H, W]
-    network,   # the network, which gives its name and its dtype
-):
-    "`CourseError` unless x are float images [B, C, H, W] of this shape"
-    double = next(network.parameters()).dtype == torch.float64
-    given, what = _named(x)
-    if given[1:] == list(shape) and x.is_floating_point() and (x.dtype == torch.float64) == double:
-        return
-    if given[1:] == list(shape):
-        advice = "Use images.float()." if x.is_floating_point() else "Use to_floats(images)."
-    elif len(given) == 2: advice = "That looks like noise; pass images."
-    else:
-        advice = "Build it for the size and the channels of your images, or load them with size=…."
-    raise CourseError(f"This {type(network).__name__} takes float images [B, "
-                      f"{', '.join(map(str, shape))}], but this is {what}. {advice}")
-
-# %% ../nbs/07_vae.ipynb #5ad0e1f2
-def check_codes(
-    z,            # what a decoder or generator is fed
-    latent_dim,   # numbers in a code
-    network,      # the network, which gives its name and its dtype
-):
-    "`CourseError` unless z are float codes [B, latent_dim]"
-    double = next(network.parameters()).dtype == torch.float64
-    given, what = _named(z)
-    if given[1:] == [latent_dim] and z.is_floating_point() and (z.dtype == torch.float64) == double:
-        return
-    images = " That looks like images." if len(given) == 4 else ""
-    raise CourseError(f"This {type(network).__name__} takes float codes [B, {latent_dim}], but "
-                      f"this is {what}.{images} "
-                      f"Use one latent_dim everywhere; random codes are torch.randn(B, "
-                      f"{latent_dim}).")
-
 # %% ../nbs/07_vae.ipynb #7be10c44
+@checked
 def images_of(
     batch,   # images, alone or first in a tuple or list
 ):
-    "The images of a batch, [B, …]; `CourseError` when there are none"
-    images = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
-    if isinstance(images, torch.Tensor) and images.ndim and len(images): return images
-    if isinstance(images, torch.Tensor) and images.ndim:
-        raise CourseError("There is not one image in this batch. Is the data set empty?")
-    raise CourseError(f"A batch is images, a tensor [B, …], or begins with them; this one begins "
-                      f"with {type(images).__name__}. Batches(image_set) gives such batches.")
+    "The images of a batch, [B, …]"
+    return batch[0] if isinstance(batch, (list, tuple)) else batch
 
 # %% ../nbs/07_vae.ipynb #f650a77c
+@checked
 def vae_loss(
     module,        # a `VAE`, or another module that returns logits, mean and log-variance
     batch,         # images [B, C, H, W] in [-1, 1], or a tuple that begins with them
     beta=1.,       # weight of the KL; 1 is the bound (Higgins et al. 2017)
     free_bits=0.,  # nats that each latent number may tell without paying (Kingma et al. 2016)
 ):
-    "The negative bound on log p(x) in nats, mean over the batch, with its two terms; for `Player`"
-    for name, value in dict(beta=beta, free_bits=free_bits).items():
-        check_number(name, value, open=False)
-    check_model(module)
+    "The negative bound on log p(x) in nats, mean over the batch, and its two terms; for `Player`"
     images = images_of(batch)
     x = to_probabilities(images)
     logits, mean, log_variance = module(images)
@@ -235,6 +156,7 @@ def vae_loss(
             "kl": kl.sum().detach()}
 
 # %% ../nbs/07_vae.ipynb #9e302368
+@checked
 @torch.no_grad()
 def sample_prior(
     model,            # a `VAE`
@@ -242,39 +164,57 @@ def sample_prior(
     generator=None,   # of the random numbers
 ):
     "Images decoded from draws of the prior, [count, C, H, W] in [-1, 1]"
-    check_model(model)
-    check_int("count", count)
     device = next(model.parameters()).device
-    with in_mode([model], False):
-        return to_images(model.decode(torch.randn(count, model.latent_dim, generator=generator,
-                                                  device=device)))
+    codes = torch.randn(count, model.latent_dim, generator=generator, device=device)
+    with in_mode([model], False): return to_images(model.decode(codes))
 
-# %% ../nbs/07_vae.ipynb #e9289f16
-def negative_bound(
-    model,            # a `VAE`
-    images,           # [N, C, H, W] in [-1, 1]
-    generator=None,   # of the random numbers
-):
-    "The negative bound on log p(x) of each image, with one draw of its code, in nats [N]"
-    return -importance_weighted_bound(model, images, 1, generator)
+# %% ../nbs/07_vae.ipynb #ae8ee16f
+class ConvVAE(VAE):
+    "A VAE of convolutions, two on each side; images [B, C, size, size] in [-1, 1]"
+    @checked
+    def __init__(self,
+        size,         # pixels of a side, from 4 on
+        latent_dim,   # numbers in a code
+        width=16,     # maps after the first convolution; the second has twice as many
+        channels=1,   # of the images
+    ):
+        nn.Module.__init__(self)
+        self.size, self.latent_dim, self.channels = size, latent_dim, channels
+        outer, inner = (dict(kernel_size=3+(side+1) % 2, stride=2, padding=1)
+                        for side in (size, (size+1)//2))
+        quarter = conv_size(conv_size(size, outer["kernel_size"], 2, 1), inner["kernel_size"], 2, 1)
+        maps = (2*width, quarter, quarter)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, width, **outer), nn.GELU(), nn.Conv2d(width, 2*width, **inner),
+            nn.GELU(), nn.Flatten(), nn.Linear(math.prod(maps), 2*latent_dim))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, math.prod(maps)), nn.Unflatten(1, maps), nn.GELU(),
+            nn.ConvTranspose2d(2*width, width, **inner), nn.GELU(),
+            nn.ConvTranspose2d(width, channels, **outer))
 
-# %% ../nbs/07_vae.ipynb #9f100fee
+# %% ../nbs/07_vae.ipynb #4d7ddfd2
+@checked
 @torch.no_grad()
-def importance_weighted_bound(
+def active_units(
     model,            # a `VAE`
-    images,           # [N, C, H, W] in [-1, 1]
-    samples,          # K, draws of a code for each image; more come closer to log p(x)
-    generator=None,   # of the random numbers
-    batch_size=500,   # codes decoded at once
+    images,           # [N, C, H, W] in [-1, 1], many
+    threshold=0.01,   # variance of its mean over the images from which a unit counts
 ):
-    "A lower bound on log p(x) of each image from K draws, in nats [N] (Burda et al. 2016)"
-    check_counts(samples=samples, batch_size=batch_size)
-    check_model(model)
-    _check_many(images, 1)
+    "Which latent numbers depend on the image, [latent_dim] bool (Burda et al. 2016)"
     with in_mode([model], False):
-        parts = [_log_weights(model, part, samples, generator)
-                 for part in images.split(max(1, batch_size//samples))]
-    return torch.cat([weights.logsumexp(dim=1) for weights in parts]) - math.log(samples)
+        means = torch.cat([model.encode(part)[0] for part in images.split(500)])
+    return means.var(dim=0) > threshold
+
+# %% ../nbs/07_vae.ipynb #db4d1332
+@checked
+def interpolate(
+    a,       # a code, any shape
+    b,       # another of the same shape
+    steps,   # how many codes, from 2 on
+):
+    "Codes on the straight line from a to b, both included, [steps, …]"
+    share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).view(-1, *[1]*a.ndim)
+    return (1-share)*a + share*b
 
 # %% ../nbs/07_vae.ipynb #b965fefe
 def log_normal(
@@ -286,71 +226,40 @@ def log_normal(
     log_variance = torch.as_tensor(log_variance, dtype=z.dtype, device=z.device)
     return -((z-mean).square()/log_variance.exp() + log_variance + math.log(2*math.pi)).sum(dim=1)/2
 
-def _check_many(images, least):
-    shape, what = _named(images)
-    if not shape or shape[0] < least:
-        raise CourseError(f"At least {least} image{'s'*(least > 1)} [N, C, H, W] "
-                          f"{'are' if least > 1 else 'is'} needed here; this is {what}.")
-
-def _log_weights(model, images, samples, generator):
-    "log p(x, z)/q(z|x) of draws from q, [B, K]"
+def log_weights(
+    model,            # a `VAE`
+    images,           # [N, C, H, W] in [-1, 1]
+    samples,          # K, draws of a code for each image
+    generator=None,   # of the random numbers
+):
+    "log p(x, z)/q(z|x) of draws from q, [N, K]"
     mean, log_variance = (value.repeat_interleave(samples, dim=0) for value in model.encode(images))
     z = reparameterise(mean, log_variance, generator)
     x = to_probabilities(images).repeat_interleave(samples, dim=0)
     log_joint = bernoulli_log_likelihood(model.decode(z), x) + log_normal(z)
     return (log_joint - log_normal(z, mean, log_variance)).view(len(images), samples)
 
-# %% ../nbs/07_vae.ipynb #ae8ee16f
-class ConvVAE(VAE):
-    "A variational autoencoder of convolutions, two on each side; images [B, C, size, size] in [-1, 1]"
-    def __init__(self,
-        size,         # pixels of a side, from 4 on
-        latent_dim,   # numbers in a code
-        width=16,     # maps after the first convolution; the second has twice as many
-        channels=1,   # of the images
-    ):
-        nn.Module.__init__(self)
-        check_counts(size=size, latent_dim=latent_dim, width=width, channels=channels)
-        if size < 4: raise CourseError(
-            f"Pictures of {size} pixels cannot be halved twice; ConvVAE needs 4 a side.")
-        self.size, self.latent_dim, self.channels = size, latent_dim, channels
-        outer, inner = (dict(kernel_size=3+(side+1) % 2, stride=2, padding=1)
-                        for side in (size, (size+1)//2))
-        quarter = conv_size(conv_size(size, outer["kernel_size"], 2, 1), inner["kernel_size"], 2, 1)
-        maps = (2*width, quarter, quarter)
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, width, **outer), nn.GELU(), nn.Conv2d(width, 2*width, **inner),
-            nn.GELU(),
-            nn.Flatten(), nn.Linear(math.prod(maps), 2*latent_dim))
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, math.prod(maps)), nn.Unflatten(1, maps), nn.GELU(),
-            nn.ConvTranspose2d(2*width, width, **inner), nn.GELU(),
-            nn.ConvTranspose2d(width, channels, **outer))
-
-# %% ../nbs/07_vae.ipynb #4d7ddfd2
+# %% ../nbs/07_vae.ipynb #9f100fee
+@checked
 @torch.no_grad()
-def active_units(
+def importance_weighted_bound(
     model,            # a `VAE`
-    images,           # [N, C, H, W] in [-1, 1], many
-    threshold=0.01,   # variance of its mean over the images from which a unit counts
+    images,           # [N, C, H, W] in [-1, 1]
+    samples,          # K, draws of a code for each image; more come closer to log p(x)
+    generator=None,   # of the random numbers
+    batch_size=500,   # codes decoded at once
 ):
-    "Which latent numbers depend on the image, [latent_dim] bool (Burda et al. 2016)"
-    check_model(model)
-    _check_many(images, 2)
+    "A lower bound on log p(x) of each image from K draws, in nats [N] (Burda et al. 2016)"
     with in_mode([model], False):
-        means = torch.cat([model.encode(part)[0] for part in images.split(500)])
-    return means.var(dim=0) > threshold
+        parts = [log_weights(model, part, samples, generator)
+                 for part in images.split(max(1, batch_size//samples))]
+    return torch.cat([weights.logsumexp(dim=1) for weights in parts]) - math.log(samples)
 
-# %% ../nbs/07_vae.ipynb #db4d1332
-def interpolate(
-    a,       # a code, any shape
-    b,       # another of the same shape
-    steps,   # how many codes, from 2 on
+# %% ../nbs/07_vae.ipynb #e9289f16
+def negative_bound(
+    model,            # a `VAE`
+    images,           # [N, C, H, W] in [-1, 1]
+    generator=None,   # of the random numbers
 ):
-    "Codes on the straight line from a to b, both included, [steps, …]"
-    (shape, one), (other_shape, other) = _named(a), _named(b)
-    if not shape or shape != other_shape:
-        raise CourseError(f"Both codes need one shape, but they are {one} and {other}.")
-    check_int("steps (both ends count)", steps, least=2)
-    share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).view(-1, *[1]*a.ndim)
-    return (1-share)*a + share*b
+    "The negative bound on log p(x) of each image, with one draw of its code, in nats [N]"
+    return -importance_weighted_bound(model, images, 1, generator)

@@ -153,8 +153,8 @@ def _(gradient, eps, norm): return -best_change.solution(gradient, eps, norm)
 # %% ../../nbs/answers/13_adversarial.ipynb #4bb8d84c
 @best_change.observed_by
 def _(change):
-    gradient = torch.randn(3, 2, 2, 4, generator=torch.Generator().manual_seed(0))*torch.tensor([1.,
-        0.01, 5.]).view(3, 1, 1, 1)
+    gradient = torch.randn(3, 2, 2, 4, generator=torch.Generator().manual_seed(0))
+    gradient *= torch.tensor([1., 0.01, 5.]).view(3, 1, 1, 1)
     return {"norm=math.inf": change(gradient.clone(), 0.3, math.inf),
             "norm=2": change(gradient.clone(), 0.3, 2)}
 
@@ -269,8 +269,8 @@ def _as_logits(classes): return F.one_hot(torch.tensor(classes), 4).float()*3
 def _(success):
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
     before, after = _as_logits([0, 1, 2, 3, 0, 2, 3, 1]), _as_logits([0, 3, 1, 0, 0, 1, 3, 2])
-    return {"5 of 8 read rightly, 3 of them misread after it": float(success(before, after,
-        labels)),
+    first = float(success(before, after, labels))
+    return {"5 of 8 read rightly, 3 of them misread after it": first,
             "all read rightly": float(success(_as_logits([0, 1, 2, 3]), _as_logits([0, 1, 0, 3]),
                                               labels[:4])),
             "none read rightly": float(success(_as_logits([1, 2]), _as_logits([1, 3]), labels[:2]))}
@@ -361,9 +361,8 @@ def _(attack):
             "gradients in the weights": "kept" if all(waiting) else "deleted" if emptied
             else "changed",
             "modes": _told([part.training for part in model.modules()], modes),
-            "the weights can still learn": all(weight.requires_grad
-                                               for weight in model.parameters()),
-                                               "pictures": changed}
+            "the weights can still learn": all(p.requires_grad for p in model.parameters()),
+            "pictures": changed}
 
 def _told(now, before):
     if now == before: return "as before"
@@ -424,8 +423,8 @@ def _(logits, labels): return margin.solution(logits.detach(), labels)
 @margin.slip("Putting 0 in place of the right logit lets 0 win when all others are negative. Put "
              "minus infinity there.")
 def _(logits, labels):
-    return logits.scatter(1, labels[:, None], 0.).amax(dim=1) - logits.gather(1,
-        labels[:, None])[:, 0]
+    right = logits.gather(1, labels[:, None])[:, 0]
+    return logits.scatter(1, labels[:, None], 0.).amax(dim=1) - right
 
 # %% ../../nbs/answers/13_adversarial.ipynb #803d665d
 @margin.observed_by

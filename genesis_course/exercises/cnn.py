@@ -187,8 +187,8 @@ def _(x, eps=1e-5):
 
 # %% ../../nbs/answers/04a_cnn.ipynb #029df485
 def _normalised(x, dims, eps, unbiased=False):
-    return (x-x.mean(dim=dims, keepdim=True))/torch.sqrt(x.var(dim=dims, unbiased=unbiased,
-        keepdim=True)+eps)
+    variance = x.var(dim=dims, unbiased=unbiased, keepdim=True)
+    return (x-x.mean(dim=dims, keepdim=True))/torch.sqrt(variance+eps)
 
 @normalise_channels.slip("You have a mean for each pixel of each channel. A window slides over all "
                          "places, so all places share one mean: take it over the pixels too, axes "
@@ -214,8 +214,8 @@ def _(x, eps=1e-5): return _normalised(x, (0, 2, 3), eps, unbiased=True)
 
 @normalise_channels.slip("Divided by the variance. The root is missing.")
 def _(x, eps=1e-5):
-    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.var(dim=(0, 2, 3),
-        unbiased=False, keepdim=True)+eps)
+    variance = x.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
+    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(variance+eps)
 
 @normalise_channels.slip("The mean is 0 now, but the variance is what it was.")
 def _(x, eps=1e-5): return x-x.mean(dim=(0, 2, 3), keepdim=True)
@@ -223,8 +223,8 @@ def _(x, eps=1e-5): return x-x.mean(dim=(0, 2, 3), keepdim=True)
 @normalise_channels.slip("ε is missing: a channel that is constant becomes 0/0, and one that "
                          "hardly varies is blown up.")
 def _(x, eps=1e-5):
-    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/x.std(dim=(0, 2, 3),
-        unbiased=False, keepdim=True)
+    spread = x.std(dim=(0, 2, 3), unbiased=False, keepdim=True)
+    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/spread
 
 @normalise_channels.slip("The shape fits by chance: a mean of shape [C] was laid along the width, "
                          "not the channels. keepdim=True leaves it its four axes.")
@@ -234,15 +234,15 @@ def _(x, eps=1e-5):
 @normalise_channels.slip("Nearly: ε belongs under the root, next to the variance. For a channel "
                          "that hardly varies that makes a visible difference.")
 def _(x, eps=1e-5):
-    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(x.std(dim=(0, 2, 3),
-        unbiased=False, keepdim=True)+eps)
+    spread = x.std(dim=(0, 2, 3), unbiased=False, keepdim=True)
+    return (x-x.mean(dim=(0, 2, 3), keepdim=True))/(spread+eps)
 
 # %% ../../nbs/answers/04a_cnn.ipynb #caf00e21
 @normalise_channels.observed_by
 def _(norm):
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn(3, 2, 2, 2, generator=rng)*torch.tensor([1., 5.]).view(1, 2, 1,
-        1)+torch.tensor([3., -2.]).view(1, 2, 1, 1)
+    spread, mean = (torch.tensor(two).view(1, 2, 1, 1) for two in ([1., 5.], [3., -2.]))
+    x = torch.randn(3, 2, 2, 2, generator=rng)*spread + mean
     x += torch.tensor([0., 4., 8.]).view(3, 1, 1, 1)
     faint = 1e-3*torch.randn(2, 1, 2, 2, generator=rng)
     return {"three images with two channels": norm(x.clone()),
@@ -337,8 +337,9 @@ def _(build):
     if pictures.ndim != 4 or not pictures.requires_grad: return seen
     slope, = torch.autograd.grad(pictures.square().sum(), codes, allow_unused=True)
     rim = torch.cat([pictures[:, :, :3].flatten(), pictures[:, :, -3:].flatten()])
-    return {**seen, "every number of the code reaches the picture": slope is not None
-            and bool((slope != 0).any(dim=0).all()), "the rim is drawn": bool(rim.std() > 0)}
+    reached = slope is not None and bool((slope != 0).any(dim=0).all())
+    return {**seen, "every number of the code reaches the picture": reached,
+            "the rim is drawn": bool(rim.std() > 0)}
 
 @decoder.judged_by
 def _(seen):

@@ -452,6 +452,5 @@ def _(answer):
     return {"pictures with a relative on both sides": len(known & asked),
             "pictures that are on neither side": 40-len(known | asked),
             "augmented validation pictures": int((valid.images[:, 0, 1, 1] == 255).sum()),
-            "whether training pictures are augmented": bool((train.images[:, 0, 1, 1]
-                == 255).any()),
+            "whether training pictures are augmented": 255 in train.images[:, 0, 1, 1],
             "whether the larger part is for training": len(train) > len(valid)}

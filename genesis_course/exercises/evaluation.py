@@ -289,10 +289,10 @@ def _(precision):
     real = torch.cat([points(20, 1.), points(6, 0.05)+4])
     fake = torch.cat([points(9, 1.5), points(8, 0.4)+4])
     cluster = torch.tensor([[0., 0.], [0.1, 0.], [0.2, 0.], [3., 0.]], dtype=torch.float64)
+    beside = torch.tensor([[0.8, 0.], [0.9, 0.]], dtype=torch.float64)
     cases = {"k = 1": (real, fake, 1), "k = 3": (real, fake, 3),
              "fakes of which three are real points": (real, torch.cat([real[:3], fake[:4]+9]), 2),
-             "a fake beside a dense cluster, in the ball of an outlier": (cluster,
-                 torch.tensor([[0.8, 0.], [0.9, 0.]], dtype=torch.float64), 1)}
+             "a fake beside a dense cluster, in the ball of an outlier": (cluster, beside, 1)}
     return {name: _plain(precision(real.clone(), fake.clone(), k))
             for name, (real, fake, k) in cases.items()}
 
@@ -383,8 +383,8 @@ def _(sample, real, embed, distance):
                "smaller, and a good generator could seem better than real. The same n for both.")
 def _(sample, real, embed, distance):
     n = len(real)//2
-    return distance(embed(real), embed(sample(len(real)))), distance(embed(real[:n]),
-        embed(real[n:]))
+    floor = distance(embed(real[:n]), embed(real[n:]))
+    return distance(embed(real), embed(sample(len(real)))), floor
 
 @fair_fid.slip("Numbers and halves are right. But the fakes are still enlarged by hand before "
                "`embed` sees them; the real ones are not.")
@@ -425,8 +425,8 @@ def _(fair):
     drawn, calls = [0], []
     def sample(n):
         drawn[0] += n
-        return torch.arange(20000.+drawn[0]-n, 20000.+drawn[0])[:, None, None, None].expand(-1, 1,
-            8, 8).clone()
+        numbers = torch.arange(20000.+drawn[0]-n, 20000.+drawn[0])
+        return numbers[:, None, None, None].expand(-1, 1, 8, 8).clone()
     def embed(images):
         return torch.stack([images[:, 0, 0, 0],
                             torch.full((len(images),), float(images.shape[-1]))], dim=1)
@@ -440,9 +440,10 @@ def _(fair):
     return {"verdict": _verdict(result, calls), "fingerprint": _fingerprint(calls)}
 
 def _fingerprint(calls):
-    return float(
-        sum((i+1)*(len(a)*3+len(b)*7+100*len(_shared(a, b) if kinds == "realreal" else [])+a[0,
-            1]*11+b[0, 1]*13) for i, (kinds, a, b) in enumerate(calls)))
+    def one(kinds, a, b):
+        shared = len(_shared(a, b)) if kinds == "realreal" else 0
+        return len(a)*3+len(b)*7+100*shared+a[0, 1]*11+b[0, 1]*13
+    return float(sum((i+1)*one(*call) for i, call in enumerate(calls)))
 
 def _shared(a, b): return set(a[:, 0].tolist()) & set(b[:, 0].tolist())
 

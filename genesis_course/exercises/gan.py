@@ -178,8 +178,9 @@ def _(points, centres, radius, enough):
 def _(count):
     centres = torch.tensor([[0., 0.], [4., 0.], [0., 4.], [4., 4.]])
     def around(*numbers):
-        return torch.cat([centres[k]+torch.linspace(0, 0.5, n)[:,
-            None]*torch.tensor([0.8, 0.6]) for k, n in enumerate(numbers) if n])
+        ray = torch.tensor([0.8, 0.6])
+        return torch.cat([centres[k]+torch.linspace(0, 0.5, n)[:, None]*ray
+                          for k, n in enumerate(numbers) if n])
     lost = torch.tensor([[4., 2.2]]).expand(30, 2)
     return {"all points on one mode": count(around(50, 0, 0, 0), centres, 0.6, 0.1),
             "a mode with 1 of 60 points": count(around(30, 29, 1, 0), centres, 0.6, 0.1),
@@ -525,7 +526,7 @@ _SAMPLES = {
         "For a batch of 10 images ten samples are asked for, but this is {}."),
     "a code for each sample": (10, "Each sample needs a code of its own."),
     "fresh noise in every call": (True,
-        "A second call gives the same samples: the noise is not rolled anew."),
+        "A second call gives the same samples: the noise is not drawn anew."),
     "numbers in a code, for generators of 64 and 10": ("[64, 10]",
         "Two generators that ask for 64 and for 10 numbers got {}. Ask each for its latent_dim."),
     "normal noise": (True,
@@ -975,8 +976,8 @@ def _towards_real(argue):
     "Whether one step of plain descent moves the generator to where D believes in its points"
     torch.manual_seed(1)
     G, D = dense(2, 8, 2), dense(2, 8, 1)
-    slope = torch.cat([g.flatten() for g in torch.autograd.grad(generator_loss(D(G(noise(500, 2)))),
-        list(G.parameters()))])
+    gradients = torch.autograd.grad(generator_loss(D(G(noise(500, 2)))), list(G.parameters()))
+    slope = torch.cat([g.flatten() for g in gradients])
     before = _weights(G).detach().clone()
     argue(G, D, *(torch.optim.SGD(network.parameters(), lr=1e-3) for network in (G, D)),
           [3+torch.randn(500, 2)])

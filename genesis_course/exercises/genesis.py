@@ -68,14 +68,15 @@ def _(answer):
     path = [torch.randn(3, 5, 2, generator=rng) for _ in range(4)]
     square = [torch.tensor([[[0., 0.]]]), torch.tensor([[[1., 0.]]]), torch.tensor([[[1., 1.]]]),
               torch.tensor([[[0., 0.]]])]
-    return {"three pictures, five particles, three steps": answer([place.clone()
-        for place in path]), "a particle that comes home": answer(square),
+    copy = [place.clone() for place in path]
+    return {"three pictures, five particles, three steps": answer(copy),
+            "a particle that comes home": answer(square),
             "one step": answer([torch.zeros(2, 3, 2), torch.ones(2, 3, 2)])}
 
 # %% ../../nbs/answers/15_genesis.ipynb #93fecb10
 mean_of_the_others = Exercise("genesis.2", "The mean of the others",
     hints=["The sum over all particles is the same for everyone.",
-           "memory.sum(dim=1, keepdim=True) - memory is the sum over the others.",
+           "hidden.sum(dim=1, keepdim=True) - hidden is the sum over the others.",
            "Divide by max(1, N - 1)."],
     insight="Attention does the same with weights that depend on who asks whom. Physicists call "
             "this version a mean field.")
@@ -86,11 +87,11 @@ def _(hidden):
     return (hidden.sum(dim=1, keepdim=True)-hidden)/max(1, count-1)
 
 # %% ../../nbs/answers/15_genesis.ipynb #4510dc2c
-@mean_of_the_others.slip("This mean contains the particle itself. Take its own memory out of the "
+@mean_of_the_others.slip("This mean contains the particle itself. Take its own state out of the "
                          "sum before you divide.")
 def _(hidden): return hidden.mean(dim=1, keepdim=True).expand_as(hidden)
 
-@mean_of_the_others.slip("You add up N - 1 memories and divide by N. How many others are there?")
+@mean_of_the_others.slip("You add up N - 1 states and divide by N. How many others are there?")
 def _(hidden): return (hidden.sum(dim=1, keepdim=True)-hidden)/hidden.shape[1]
 
 @mean_of_the_others.slip("Nearly. A particle that is alone has no others, and 0/0 is not a number: "
@@ -206,5 +207,5 @@ factors.slip("`mlp` is applied to each particle by itself, so it grows with N.",
 def _(answer):
     if hasattr(answer, "tolist"): answer = answer.tolist()
     if isinstance(answer, (list, tuple)) and len(answer) == 3:
-        return dict(zip(("scores of the attention", "think", "splat"), answer))
+        return dict(zip(("scores of the attention", "mlp", "splat"), answer))
     return answer

@@ -303,14 +303,18 @@ def _judge_with_norm():
             parameter.copy_(torch.randn(parameter.shape, generator=rng)/3)
     return network
 
+def _is_pair(result):
+    "Whether this is a list or tuple of two tensors"
+    return (isinstance(result, (list, tuple)) and len(result) == 2
+            and all(isinstance(part, torch.Tensor) for part in result))
+
 @mended_turn.observed_by
 def _(answer):
     rng, network = torch.Generator().manual_seed(1), _judge_with_norm().train()
     real, fake = torch.randn(6, 1, 8, 8, generator=rng), torch.randn(6, 1, 8, 8, generator=rng)/2-1
     result = answer(network, real.clone(), fake.clone())
     if result is None: return None
-    if not isinstance(result, (list, tuple)) or len(result) != 2 or not all(isinstance(part,
-        torch.Tensor) for part in result):
+    if not _is_pair(result):
         return {"what comes back": type(result).__name__, "the real logits": torch.zeros(6),
                 "the fake logits": torch.zeros(6), "whether both can be learned from": False}
     learned = [part.requires_grad for part in result]
@@ -472,8 +476,7 @@ def _(answer):
     painter = _Painter()
     result = answer(painter, _read, 6)
     if result is None: return None
-    pair = isinstance(result, (list, tuple)) and len(result) == 2 and all(isinstance(part,
-        torch.Tensor) for part in result)
+    pair = _is_pair(result)
     pictures, readings = result if pair else (torch.zeros(0), torch.zeros(0))
     fits = pictures.ndim == 4 and torch.equal(_read(pictures), readings)
     return {"what comes back": "a pair of tensors" if pair else type(result).__name__,

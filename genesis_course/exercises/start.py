@@ -151,8 +151,7 @@ def _(answer):
     return {"the logits' shape": list(logits.shape),
             "the parameters": count_parameters.solution(network),
             "the accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
-            "probabilities already": bool(torch.allclose(logits.sum(dim=1), torch.ones(len(logits)),
-                atol=1e-4))}
+            "probabilities already": bool(((logits.sum(dim=1)-1).abs() < 1e-4).all())}
 
 @small_network.judged_by
 def _(seen):

@@ -53,8 +53,8 @@ def _(x):
 @standardise.observed_by
 def _(answer):
     rng = torch.Generator().manual_seed(1)
-    x = torch.randn(60, 4, generator=rng)*torch.tensor([1., 10., 0.1, 3.])+torch.tensor([0., 100.,
-        -2., 5.])
+    spreads, means = torch.tensor([1., 10., 0.1, 3.]), torch.tensor([0., 100., -2., 5.])
+    x = torch.randn(60, 4, generator=rng)*spreads + means
     constant = x.clone()
     constant[:, 2] = 7.
     return {"ordinary columns": answer(x.clone()),

@@ -109,10 +109,10 @@ def _(names, step, every): return list(names[max(0, 3-step//every):])
 @unfrozen.observed_by
 def _(write):
     four, seen, touched = ["stem", "stage1", "stage2", "head"], {}, False
-    for names, step, every in (*((four, *moment)
-                                 for moment in ((0, 10), (9, 10), (10, 10), (25, 10), (31, 10),
-                                                (60, 10), (3, 1))), (["body", "head"], 0, 5),
-                                                (["body", "neck", "head"], 5, 5)):
+    moments = [(0, 10), (9, 10), (10, 10), (25, 10), (31, 10), (60, 10), (3, 1)]
+    cases = [(four, *moment) for moment in moments]
+    cases += [(["body", "head"], 0, 5), (["body", "neck", "head"], 5, 5)]
+    for names, step, every in cases:
         given = list(names)
         seen[f"{len(names)} parts, step {step}, every {every}"] = list(write(given, step, every))
         touched |= given != names
@@ -258,9 +258,9 @@ def _(counts, accuracies, target):
 @labels_needed.observed_by
 def _(write):
     seen, touched = {}, False
-    for counts, accuracies, targets in (([1, 2, 10, 100], [0.4, 0.6, 0.8, 0.95],
-                                         (0.5, 0.7, 0.8, 0.9, 0.3, 0.4, 0.95, 0.96)),
-                                         ([5, 40], [0.7, 0.9], (0.6, 0.8))):
+    four = [1, 2, 10, 100], [0.4, 0.6, 0.8, 0.95], (0.5, 0.7, 0.8, 0.9, 0.3, 0.4, 0.95, 0.96)
+    two = [5, 40], [0.7, 0.9], (0.6, 0.8)
+    for counts, accuracies, targets in (four, two):
         for target in targets:
             given = list(counts), list(accuracies)
             seen[f"counts {counts} and the target {target}"] = _number(write(*given, target))
@@ -517,8 +517,9 @@ def _(seen):
     if not seen["the head learned"]: return "The body is still, but the head did not learn."
     if not seen["dropout of the head works"]:
         return "The body is still, but the head's dropout is switched off."
-    return (None if seen["dropout of the head ends"] else "The body is still, but `network.eval()` "
-        "does not reach the head any more: its dropout goes on.")
+    if not seen["dropout of the head ends"]:
+        return ("The body is still, but `network.eval()` does not reach the head any more: its "
+                "dropout goes on.")
 
 # %% ../../nbs/answers/12_transfer.ipynb #2bd1953b
 two_stages = Exercise("clinic.35", "Unfrozen, and never moved", seconds=15.,
@@ -668,8 +669,8 @@ def _stages(train, half):
     torch.manual_seed(0)
     network, rng, photos, count = _Pair(), torch.Generator().manual_seed(1), {}, []
     def photograph(moment):
-        photos[moment] = *map(_vector, (network.body, network.head)), any(parameter.requires_grad
-            for parameter in network.body.parameters())
+        learns = any(parameter.requires_grad for parameter in network.body.parameters())
+        photos[moment] = _vector(network.body), _vector(network.head), learns
     def look(number):
         count.append(number)
         if number in (half, half+1): photograph(number-half)
@@ -699,8 +700,8 @@ def _(train): return {f"half = {half}": _stages(train, half) for half in (6, 3)}
 
 def _kind_of_move(start, now, steps):
     "0: the body stood still in stage 1; 1: weight decay alone shrank it; 2: it went elsewhere"
-    return 0 if torch.equal(start, now) else 1 if torch.allclose(now, start*(1-0.01*0.1)**steps,
-        atol=1e-6) else 2
+    if torch.equal(start, now): return 0
+    return 1 if torch.allclose(now, start*(1-0.01*0.1)**steps, atol=1e-6) else 2
 
 # %% ../../nbs/answers/12_transfer.ipynb #b62de8b1
 tune = Exercise("clinic.36", "A random head shakes the body", seconds=15.,

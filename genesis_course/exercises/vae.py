@@ -86,12 +86,10 @@ def _(divergence):
     mean, log_variance = torch.randn(4, 3, generator=rng), torch.randn(4, 3, generator=rng)
     zero = torch.zeros(3)
     other, wide = torch.tensor([1., -1., 0.5]), torch.tensor([0.7, -0.4, 1.1])
-    return {"a prior of mean 0 and variance 1": divergence(mean.clone(), log_variance.clone(), zero,
-        zero),
-            "a prior with another mean": divergence(mean.clone(), log_variance.clone(), other,
-                                                    zero),
-            "a prior with another mean and variance": divergence(mean.clone(), log_variance.clone(),
-                other, wide),
+    def to(*prior): return divergence(mean.clone(), log_variance.clone(), *prior)
+    return {"a prior of mean 0 and variance 1": to(zero, zero),
+            "a prior with another mean": to(other, zero),
+            "a prior with another mean and variance": to(other, wide),
             "a cloud that equals its prior": divergence(other[None].clone(), wide[None].clone(),
                                                         other, wide)}
 
@@ -240,8 +238,8 @@ def _(find):
             else f"no tensor but {type(direction).__name__}")
     if what != "[5]": return {"shape": what, "its length": 0., "how well it orders new images": 0.}
     new, value = _some_codes(400, seed=1)
-    found = torch.corrcoef(torch.stack([new @ direction.detach().float(), value]))[0,
-        1].nan_to_num().item()
+    both = torch.stack([new @ direction.detach().float(), value])
+    found = torch.corrcoef(both)[0, 1].nan_to_num().item()
     return {"shape": what, "its length": direction.norm().item(),
             "how well it orders new images": found}
 
@@ -431,8 +429,8 @@ def _(model, x):
                 "them, where samples come from, stay unknown to it.")
 def _(model, x):
     mean, log_variance = model.encode(x)
-    return -bernoulli_log_likelihood(model.decode(mean), x).mean() + kl_divergence(mean,
-        log_variance).mean()
+    kl = kl_divergence(mean, log_variance).mean()
+    return -bernoulli_log_likelihood(model.decode(mean), x).mean() + kl
 
 @mended_16.slip("Noise of a fixed size around the mean: the encoder can escape it by moving the "
                 "means further apart, and the KL that would stop it is missing.")
@@ -445,8 +443,8 @@ def _(model, x):
 def _(model, x):
     mean, log_variance = model.encode(x)
     z = mean + log_variance.exp()*torch.randn_like(mean)
-    return -bernoulli_log_likelihood(model.decode(z), x).mean() + kl_divergence(mean,
-        log_variance).mean()
+    kl = kl_divergence(mean, log_variance).mean()
+    return -bernoulli_log_likelihood(model.decode(z), x).mean() + kl
 
 @mended_16.slip("The sign of the KL is wrong: this model earns more the further its clouds are "
                 "from the prior.")
@@ -702,8 +700,9 @@ def _(losses_of):
     losses = losses_of(model, x.clone())
     if losses is None: return None
     losses = [losses] if isinstance(losses, torch.Tensor) and losses.numel() == 1 else losses
-    if not isinstance(losses, (list, tuple)) or not losses or not all(isinstance(loss, torch.Tensor)
-        and loss.numel() == 1 for loss in losses):
+    fits = isinstance(losses, (list, tuple)) and len(losses) > 0 and all(
+        isinstance(loss, torch.Tensor) and loss.numel() == 1 for loss in losses)
+    if not fits:
         return {"losses": 0, "encoder": torch.zeros(4, 4), "decoder": torch.zeros(4, 4)}
     return {"losses": len(losses), "encoder": _direction(losses, model.down),
             "decoder": _direction(losses, model.up)}
