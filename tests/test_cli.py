@@ -21,6 +21,14 @@ def genesis(*arguments, **environment):
     return subprocess.run([sys.executable, "-c", "from genesis_course.cli import main; main()", *arguments], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **environment})
 
 
+@pytest.mark.parametrize("words, code, fragment", [(("--help",), 0, "create"), (("create", "--help"), 0, "--size"), (("nonsense",), 2, "nonsense"),
+                                                   (("create", "7", "--size", "x"), 2, "valid integer")])
+def test_the_command_explains_itself(words, code, fragment):
+    "Some pairs of typer and click fail only here"
+    done = genesis(*words)
+    assert done.returncode == code and fragment in done.stdout+done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 def test_copy_never_overwrites_a_readers_work(tmp_path):
     first = genesis("copy", str(tmp_path/"mine"))
     assert first.returncode == 0 and NAMES <= {path.name for path in (tmp_path/"mine").iterdir()}
