@@ -235,7 +235,8 @@ smoothed_loss = Exercise("gan.5", "One-sided label smoothing",
            "`F.binary_cross_entropy_with_logits(real_logits, torch.full_like(real_logits, "
            "real_label))` does it for the real half."],
     insight="Where there are only real images the best D now says 0.9: a logit of log 9 = 2.2 and "
-            "not more, so it cannot run away. Where both densities live it says 0.9·p/(p + q).")
+            "not more. Where both densities live it says 0.9·p/(p + q). Where there are only fakes "
+            "nothing holds the logit: it may still fall for ever.")
 
 @smoothed_loss.answer
 def _(real_logits, fake_logits, real_label=0.9):

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from ..practice import Exercise
-from ..rnn import GraphMemory, next_token_loss
+from ..probes import GraphMemory
+from ..rnn import next_token_loss
 
 # %% ../../nbs/answers/05_rnn.ipynb #8b6216a1
 bigram_model = Exercise("rnn.1", "A model that counts pairs",
