@@ -1,10 +1,10 @@
 """What every test run shares: a home and random numbers of its own, no windows, and notebooks whose execution counts were cleaned away."""
+import importlib.util
 import os
 import random
 import re
 import signal
 import tempfile
-import hypothesis
 import matplotlib
 import numpy as np
 import pytest
@@ -30,15 +30,13 @@ if SEED:
     torch.manual_seed = lambda seed: torch_seed(seed if seed < 0 else (int(seed)+1_000_003*SEED) % 2**63)
 
 
-class TorchDice:
-    "What hypothesis needs to begin each of its examples at the same place, too"
-    seed, getstate, setstate = map(staticmethod, (torch.manual_seed, torch.get_rng_state, torch.set_rng_state))
-
-
-torch_dice = TorchDice()
-hypothesis.register_random(torch_dice)
-hypothesis.settings.register_profile("repeats", derandomize=not SEED)       # the same examples in every run
-hypothesis.settings.load_profile("repeats")
+if importlib.util.find_spec("hypothesis"):          # not on every machine that runs chapters
+    import hypothesis
+    class TorchDice: seed, getstate, setstate = map(staticmethod, (torch.manual_seed, torch.get_rng_state, torch.set_rng_state))
+    torch_dice = TorchDice()                                                    # must stay alive
+    hypothesis.register_random(torch_dice)                                      # each of its examples begins at the same place, too
+    hypothesis.settings.register_profile("repeats", derandomize=not SEED)       # the same examples in every run
+    hypothesis.settings.load_profile("repeats")
 
 
 def roll_from(seed):
@@ -55,19 +53,23 @@ def pytest_runtest_call(): roll_from(2)
 
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\s*$", re.MULTILINE)
 
-# Files that take long, the longest first: two workers that share the files end together when the last ones are short.
-LONGEST = []
+# Tests that take longer than a chapter, the longest first; then the chapters, then the rest. Workers that share the files end together when the last are short.
+LONGEST = ["test_exercises.py", "test_training.py", "test_gpu.py"]
+
+
+def length(item):
+    name = item.path.name
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)+(not re.match(r"\d\d\w*_", name))
 
 
 def pytest_collection_modifyitems(config, items):
-    "Marks what real data change, gives the order of files, and puts back the execution counts that nbdev cleans away (nbval takes a cell without one for a cell that was never run)"
+    "Marks what real data change, gives the order of files, and puts back the execution counts that nbdev cleans away"
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()): item.add_marker("data")
         if type(item).__name__ != "IPyNbCell": continue
-        item.cell.execution_count = item.cell.execution_count or 1
+        item.cell.execution_count = item.cell.execution_count or 1      # nbval takes a cell without one for a cell that was never run
         if SKIPPED.search(item.cell.source): item.options["skip"] = True
-    if not config.pluginmanager.hasplugin("randomly"):
-        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    if not config.pluginmanager.hasplugin("randomly"): items.sort(key=length)
 
 
 @pytest.fixture(autouse=True)
