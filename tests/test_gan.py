@@ -1,4 +1,4 @@
-"""Chapter 08: losses against PyTorch and the paper's laws, the ring against its own formulas, the two players' turns, and what is said of bad input."""
+"""Chapter 08: losses against PyTorch and the paper's laws, the ring against its own formulas, the two players' steps, and what is said of bad input."""
 import copy
 import math
 import pytest
@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 from helpers import normal, message_of
 from genesis_course.data import Batches, digits_set, to_floats
-from genesis_course.gan import (Discriminator, Generator, Ring, check_ranges, dense, discriminator_loss, sample, gan_players, generator_loss, noise,
-                                saturating_loss)
+from genesis_course.gan import Discriminator, Generator, Ring, dense, discriminator_loss, gan_players, generator_loss, noise, sample, saturating_loss
+from genesis_course.guards.gan import check_ranges
 from genesis_course.optim import cosine
 from genesis_course.training import Checkpoint, Trainer
 
@@ -94,7 +94,7 @@ def test_coverage_of_the_ring_itself_of_a_point_and_of_nothing_near():
     mixed = torch.cat([ring.centres[:2].repeat(49, 1), ring.centres[2:4]])           # two modes with 49 points each, two with one
     assert ring.coverage(mixed) == {"modes": 2, "good": 1.0}
 
-def test_the_ring_samples_with_dice_of_its_own():
+def test_the_ring_samples_with_random_numbers_of_its_own():
     assert torch.equal(Ring().sample(9, rng(3)), Ring().sample(9, rng(3))) and not torch.equal(Ring().sample(9, rng(3)), Ring().sample(9, rng(4)))
 
 
@@ -123,7 +123,7 @@ def test_each_player_moves_its_own_network_only():
         player.step(loss["loss"] if isinstance(loss, dict) else loss)
         assert not torch.equal(mine, weights(player.module)) and torch.equal(theirs, weights(other))
 
-def test_the_discriminators_turn_leaves_no_gradient_in_the_generator():
+def test_the_discriminators_step_leaves_no_gradient_in_the_generator():
     generator, discriminator = small_pair()
     judge, _ = gan_players(generator, discriminator, 4)
     judge.loss(judge.network, torch.rand(6, 1, 8, 8)*2-1)["loss"].backward()
