@@ -10,101 +10,65 @@ __all__ = ['perturb', 'fgsm', 'accuracy_under', 'pgd', 'adversarial_loss']
 # %% ../nbs/13_adversarial.ipynb #f587a84e
 import math
 import torch
-from torch import nn
 from torch.nn import functional as F
-from .support import CourseError, check_number, check_int
+from .guards.adversarial import can_be_climbed, checked, is_finite, labels_fit
+from .guards.training import as_pair
 from .run import in_mode
-from .training import accuracy, as_pair, evaluate
+from .training import accuracy, evaluate
 
 # %% ../nbs/13_adversarial.ipynb #ef09f097
+@checked
 def perturb(
     images,              # [B, …] floats from low to high
-    # function of images: a scalar, or a number for each image, [B]; it is raised
-    objective,
+    objective,           # function of images: a scalar, or one for each image, [B]; it is raised
     eps,                 # how far an image may go, in the unit of its pixels
     steps=1,             # of the climb
     step_size=None,      # length of a step; None: eps if there is one step, else 2.5*eps/steps
     random_start=False,  # begin somewhere within eps
     low=-1.,             # the darkest pixel of a picture
     high=1.,             # the brightest
-    # what "far" means: math.inf, the largest change of a pixel; 2, the length of the change
-    norm=math.inf,
+    norm=math.inf,       # how far is measured: math.inf, the largest change of a pixel; 2, length
     generator=None,      # a torch.Generator, for random numbers of its own
 ):
-    "Images at most eps away on which the objective is larger, [B, …]: steps uphill, each with a projection (Madry et al. 2018)"
-    start, step_size = _check_climb(images, eps, steps, step_size, low, high, norm)
-    x = start
-    if random_start:
-        x = _project(start+_anywhere(start, eps, norm, generator), start, eps, low, high, norm)
-    for _ in range(steps): x = _project(x+_ascent_step(_input_gradient(objective, x), step_size,
-                                                       norm), start, eps, low, high, norm)
+    "Images at most eps away with a larger objective, [B, …] (projected ascent, Madry et al. 2018)"
+    start = images.detach().clamp(low, high)
+    if step_size is None: step_size = eps if steps == 1 else 2.5*eps/steps
+    change = _random_change(start, eps, norm, generator) if random_start else 0
+    x = _project(start+change, start, eps, low, high, norm)
+    for _ in range(steps):
+        gradient = _input_gradient(objective, x)
+        x = _project(x+_ascent_step(gradient, step_size, norm), start, eps, low, high, norm)
     return x
 
 # %% ../nbs/13_adversarial.ipynb #df5a7dcd
 def _input_gradient(objective, images):
-    "Gradient of the objective (of its sum, if there is one for each image) with respect to the images, [B, …]"
+    "Gradient of the objective (of its sum) with respect to the images, [B, …]"
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         value = objective(images)
-        _check_objective(value, len(images))
-        slope, = torch.autograd.grad(value.sum(), images, materialize_grads=True)
-    if slope.isfinite().all(): return slope
-    raise CourseError("The gradient of the objective is NaN or infinite on some image: look for a "
-                      "logarithm or a root of 0 in it, or a model that has diverged.")
-
-# %% ../nbs/13_adversarial.ipynb #203bd9de
-def _check_objective(value, count):
-    if not isinstance(value, torch.Tensor) or list(value.shape) not in ([], [count]):
-        what = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise CourseError(f"An objective returns one number, or one for each of the {count} "
-                          f"images; this is {what}. "
-            "Add up or choose: logits [B, classes] are not yet an objective.")
-    if not value.requires_grad:
-        raise CourseError("This objective does not tell how it depends on the images: look for "
-                          "argmax, .detach(), .item() or no_grad in it.")
-
-# %% ../nbs/13_adversarial.ipynb #a467d63a
-def _check_climb(images, eps, steps, step_size, low, high, norm):
-    "The images to start from, and the length of a step"
-    if not isinstance(images, torch.Tensor) or not images.is_floating_point(
-        ) or images.ndim < 2 or not len(images):
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images,
-            torch.Tensor) else type(images).__name__
-        raise CourseError(f"An attack starts from a batch of float images, [B, …] with B from 1 "
-                          f"on; this is {what}. Bytes become floats with to_floats(images).")
-    if norm not in (2, math.inf): raise CourseError(f"norm is math.inf or 2; this is {norm!r:.60}.")
-    check_number("eps", eps, open=False)
-    check_int("steps", steps)
-    if step_size is None: step_size = eps if steps == 1 else 2.5*eps/steps
-    else: check_number("step_size", step_size)
-    _check_range(images, low, high)
-    return images.detach().clamp(low, high), step_size
-
-# %% ../nbs/13_adversarial.ipynb #968b7520
-def _check_range(images, low, high):
-    if not images.isfinite().all(): raise CourseError(
-        "Some of these images contain NaN or infinite values. Look at them before you attack them.")
-    if images.min() >= low-1e-4 and images.max() <= high+1e-4: return
-    raise CourseError(f"These images span {images.min():.3g} to {images.max():.3g}, but pictures "
-                      f"are said to lie in [{low:g}, {high:g}]. "
-        "Rescale them, or say their range with low= and high=.")
+        can_be_climbed(value, len(images))
+        gradient, = torch.autograd.grad(value.sum(), images, materialize_grads=True)
+    is_finite(gradient)
+    return gradient
 
 # %% ../nbs/13_adversarial.ipynb #bd11640e
-# [B, 1, …]
-def _length(change): return change.flatten(1).norm(dim=1).view(-1, *[1]*(change.ndim-1))
+def _length(change):
+    "Of each image's change, [B, 1, …]"
+    return change.flatten(1).norm(dim=1).view(-1, *[1]*(change.ndim-1))
 
-def _ascent_step(slope, size, norm):
-    return size*slope.sign() if norm == math.inf else size*slope/_length(slope).clamp(min=1e-12)
+def _ascent_step(gradient, size, norm):
+    if norm == math.inf: return size*gradient.sign()
+    return size*gradient/_length(gradient).clamp(min=1e-12)
 
 def _project(x, start, eps, low, high, norm):
-    "The nearest change of at most eps, then the nearest pixel in the range; the second never lengthens the first"
+    "The nearest allowed change, then the nearest pixel in the range, which never lengthens it"
     change = x-start
-    change = change.clamp(-eps, eps) if norm == math.inf else change*(
-        eps/_length(change).clamp(min=max(eps, 1e-12)))
+    if norm == math.inf: change = change.clamp(-eps, eps)
+    else: change = change*(eps/_length(change).clamp(min=max(eps, 1e-12)))
     return (start+change).clamp(low, high)
 
 # %% ../nbs/13_adversarial.ipynb #116946ef
-def _anywhere(start, eps, norm, generator):
+def _random_change(start, eps, norm, generator):
     "A random change within eps, of the same shape"
     where = dict(generator=generator, device=generator.device if generator else start.device,
                  dtype=start.dtype)
@@ -113,6 +77,7 @@ def _anywhere(start, eps, norm, generator):
     return (eps*share.view(-1, *[1]*(start.ndim-1))*direction/_length(direction)).to(start.device)
 
 # %% ../nbs/13_adversarial.ipynb #6b4e8f37
+@checked
 def fgsm(
     model,      # images → logits [B, classes]
     images,     # [B, …] floats from low to high
@@ -121,40 +86,21 @@ def fgsm(
     low=-1.,    # the darkest pixel of a picture
     high=1.,    # the brightest
 ):
-    "Images changed by eps in the direction that raises the cross-entropy: x + ε sign(∇ₓ J) (Goodfellow et al. 2015)"
-    surprise = _cross_entropy(model, labels)
-    with in_mode([model], False): return perturb(images, surprise, eps, low=low, high=high)
+    "Images changed by eps to raise the cross-entropy: x + ε sign(∇ₓ J) (Goodfellow et al. 2015)"
+    with in_mode([model], False):
+        return perturb(images, _cross_entropy(model, labels), eps, low=low, high=high)
 
-# %% ../nbs/13_adversarial.ipynb #15178b13
-def _cross_entropy(model, labels):
+def _cross_entropy(model, labels, sign=1):
     "The cross-entropy of each image as a function of the images, [B]"
-    if not isinstance(model, nn.Module): raise CourseError(f"A network is attacked here; this is "
-        f"{type(model).__name__}. For another function of images there is perturb.")
-    def surprise(images):
+    def loss(images):
         logits = model(images)
-        _check_labels(labels, logits)
-        return F.cross_entropy(logits, labels, reduction="none")
-    return surprise
-
-def _check_labels(labels, logits):
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        raise CourseError("An attack on a classifier needs logits [B, classes]. For a network that "
-                          "returns something else there is perturb, with an objective of your own.")
-    count, classes = logits.shape
-    if not isinstance(labels,
-                      torch.Tensor) or list(labels.shape) != [count] or labels.dtype != torch.int64:
-        what = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels,
-            torch.Tensor) else type(labels).__name__
-        raise CourseError(
-            f"Labels are whole numbers, one for each image: int64 [{count}]; this is {what}.")
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise CourseError(f"This network tells {classes} classes apart, 0 to {classes-1}; these "
-                          f"labels run from {int(labels.min())} to {int(labels.max())}.")
+        labels_fit(labels, logits)
+        return sign*F.cross_entropy(logits, labels, reduction="none")
+    return loss
 
 # %% ../nbs/13_adversarial.ipynb #db052df4
 def accuracy_under(
-    # function of (model, images, labels) that returns images; None: leave them as they are
-    attack,
+    attack,    # function of (model, images, labels) that returns images; None: no attack
     model,     # images → logits [B, classes]
     batches,   # pairs (images, labels)
 ):
@@ -165,6 +111,7 @@ def accuracy_under(
     return evaluate(model, batches, measure)["loss"]
 
 # %% ../nbs/13_adversarial.ipynb #29fc24b6
+@checked
 def pgd(
     model,              # images → logits [B, classes]
     images,             # [B, …] floats from low to high
@@ -180,17 +127,15 @@ def pgd(
     generator=None,     # a torch.Generator, for random numbers of its own
 ):
     "Images that are misread, [B, …], by projected gradient descent (Madry et al. 2018)"
-    surprise = _cross_entropy(model, labels if target is None else target)
-    def targeted(images): return -surprise(images)
+    objective = _cross_entropy(model, labels)
+    if target is not None: objective = _cross_entropy(model, target, sign=-1)
     with in_mode([model], False):
-        return perturb(images, surprise if target is None else targeted, eps, steps, step_size,
-                       random_start, low, high, norm, generator)
+        return perturb(images, objective, eps, steps, step_size, random_start, low, high, norm,
+                       generator)
 
 # %% ../nbs/13_adversarial.ipynb #942ad069
 def adversarial_loss(
-    # function of (model, images, labels) that returns images, such as lambda m, x, y: pgd(m, x, y,
-    # 0.3, steps=4)
-    attack,
+    attack,   # function of (model, images, labels) that returns images, such as a call of `pgd`
 ):
     "A loss for `Player`: the cross-entropy where the attack has made it large (Madry et al. 2018)"
     def loss(module, batch):

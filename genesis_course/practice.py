@@ -123,7 +123,7 @@ class Verdict:
 
 # %% ../nbs/backstage/02_practice.ipynb #baf15ebb
 class _TimeUp(BaseException):
-    "Raised inside an answer that runs too long; not an Exception, so that `except Exception` cannot swallow it"
+    "Raised inside an answer that runs too long; `except Exception` does not swallow it"
 
 def run_limited(
     function,   # called without arguments
@@ -165,7 +165,7 @@ def _end_unfinished():
             if thread.is_alive(): _interrupt(thread)
 
 def _importing(thread):
-    "Whether a thread is in the middle of an import; one that is cut off leaves half a module behind, and everything after it fails"
+    "Whether a thread is in the middle of an import; one that is cut off leaves half a module"
     frame = sys._current_frames().get(thread.ident)
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"): return True
@@ -175,7 +175,7 @@ def _importing(thread):
 # %% ../nbs/backstage/02_practice.ipynb #964520ad
 @contextlib.contextmanager
 def seeded():
-    "Inside the block the random numbers are those of seed 0; afterwards the reader's own go on as if nothing had happened"
+    "Inside the block random numbers are those of seed 0; afterwards the reader's own go on"
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         random.seed(0)
@@ -307,7 +307,7 @@ def _has_gap(answer):
                for node in ast.walk(tree))
 
 def _observe(exercise, answer, patience=20):
-    "What the exercise sees of an answer; the course's own answers get more time, so that none is too late on a slow machine"
+    "What the exercise sees of an answer; the course's own get more time, for slow machines"
     threads = torch.get_num_threads()
     def work():
         # small sums: a second thread costs more than it brings
@@ -371,7 +371,8 @@ def proofread(
         assert grade(exercise, exercise.solution), exercise.id
         for answer, remark in exercise.wrong:
             verdict = grade(exercise, answer)
-            assert (verdict.status, verdict.message) == ("wrong", remark), (exercise.id, remark, verdict)
+            fits = (verdict.status, verdict.message) == ("wrong", remark)
+            assert fits, (exercise.id, remark, verdict)
     return {each.id: len(each.wrong) for each in _exercises_in(names).values()}
 
 # %% ../nbs/backstage/02_practice.ipynb #2bb48cf1

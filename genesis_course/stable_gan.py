@@ -278,7 +278,7 @@ def conditional_players(
     def of_discriminator(network, batch):
         real, labels = labelled(batch)
         with torch.no_grad(): fake = fake_images(players[1].network, labels)
-        if not seen: seen += check_ranges(fake, real), check_variety(labels, generator.classes)
+        if not seen: seen[:] = check_ranges(fake, real), check_variety(labels, generator.classes)
         return discriminator_step(network, real, fake, losses[0], penalty, labels=labels)
 
     def of_generator(network, batch):

@@ -154,15 +154,16 @@ def replace_head(
     network.get_submodule(above).register_module(own, new)
     return network
 
-# %% ../nbs/backstage/09_submodules.ipynb #8fef3ec1
+# %% ../nbs/backstage/09_submodules.ipynb #f0e6055f
 @torch.no_grad()
 def measure_norms(
     network,   # a module
     x,         # images, [B, C, H, W]
 ):
-    "A copy with the same weights and with batch-norm statistics of these images"
+    "A copy with the same weights, its batch norms (but frozen ones) with statistics of these images"
     network = copy.deepcopy(check_network(network)).train()
     norms = layers_in({"": network}, (nn.modules.batchnorm._BatchNorm, BatchNorm)).values()
+    norms = [norm for norm in norms if not getattr(norm, "frozen_statistics", False)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.running_mean.zero_()
