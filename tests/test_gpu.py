@@ -196,7 +196,7 @@ def test_recomputing_changes_nothing_but_memory():
         runs.append(weights(Trainer(one, device="cpu").fit(batches(), 2)))
     assert torch.equal(*runs) and sizes[0] > 2.5*sizes[1]
 
-def test_hot_spots_name_the_work():
+def test_a_profile_names_the_work():
     a = torch.randn(400, 400)
     spots = profile_operations(lambda: [a @ a for _ in range(3)], CPU)
     assert spots[0][:2] == ("aten::mm", 3) and spots[0][2] > 0.5 and sum(share for *_, share in spots) <= 1.0001
