@@ -112,7 +112,8 @@ def _check_run(path, about, resume):
 def _differences(state, about):
     "What a checkpoint was asked for otherwise"
     callbacks = state.get("callbacks") or {} if isinstance(state, dict) else {}
-    kept = callbacks.get("RunConfig") or callbacks.get("Asked") or {}     # its name until 0.2
+    # "Asked" is its name in old checkpoints
+    kept = callbacks.get("RunConfig") or callbacks.get("Asked") or {}
     return [f"{name} {kept.get(name)!r}, not {value!r}" for name, value in about.items()
             if kept.get(name) != value]
 
