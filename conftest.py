@@ -1,4 +1,5 @@
 """What every test run shares: a home and random numbers of its own, no windows, and notebooks whose execution counts were cleaned away."""
+import functools
 import importlib.util
 import os
 import random
@@ -62,12 +63,17 @@ def length(item):
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)+(not re.match(r"\d\d\w*_", name))
 
 
+@functools.cache
+def looks_for_data(path): return "data_folder(" in path.read_text(encoding="utf-8")
+
+
 def pytest_collection_modifyitems(config, items):
     "Marks what real data change, gives the order of files, and puts back the execution counts that nbdev cleans away"
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()): item.add_marker("data")
         if type(item).__name__ != "IPyNbCell": continue
         item.cell.execution_count = item.cell.execution_count or 1      # nbval takes a cell without one for a cell that was never run
+        if looks_for_data(item.path): item.add_marker("data")
         if SKIPPED.search(item.cell.source): item.options["skip"] = True
     if not config.pluginmanager.hasplugin("randomly"): items.sort(key=length)
 

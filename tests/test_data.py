@@ -123,7 +123,7 @@ def test_a_batch_size_that_is_none_is_refused(size):
     (lambda: Batches(), "needs an ImageSet"), (lambda: Batches(torch.tensor(3.)), "needs an ImageSet"), (lambda: Batches(torch.zeros(3), torch.zeros(4)), "3 and 4 rows"),
     (lambda: Batches(torch.zeros(0)), "empty"), (lambda: Batches(torch.zeros(3)).set_epoch(-1), "An epoch is"), (lambda: Batches(torch.zeros(3)).set_epoch(0, start=2), "from 0 to 1"),
     (lambda: Batches(torch.zeros(3)).set_epoch(1.5), "An epoch is")])
-def test_batches_that_cannot_be_made_are_refused(make, message_of):
+def test_batches_that_cannot_be_made_are_refused(make, message):
     with pytest.raises(CourseError, match=message): make()
 
 
@@ -131,7 +131,7 @@ def test_batches_that_cannot_be_made_are_refused(make, message_of):
     (torch.zeros(2, 1, 3, 3), torch.zeros(2), "uint8"), (torch.zeros(2, 3, 3, dtype=torch.uint8), torch.zeros(2), "uint8"), (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3), "each image needs one"),
     (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.tensor([0, 2]), "2 classes"), (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.tensor([-1, 0]), "from -1"),
     (torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.tensor([0., 1.]), "whole numbers")])
-def test_sets_that_do_not_fit_together_are_refused(images, labels, message_of):
+def test_sets_that_do_not_fit_together_are_refused(images, labels, message):
     with pytest.raises(CourseError, match=message): ImageSet(images, labels, ["a", "b"])
 
 
@@ -209,7 +209,7 @@ def test_what_a_factor_says_is_what_the_picture_shows():
 
 
 @pytest.mark.parametrize("options, message", [({"characters": ""}, "different letters"), ({"characters": "aa"}, "different letters"), ({"characters": "\u521b"}, "different letters"), ({"count": 0}, "from 1 on"), ({"colour": 1}, "no factor 'colour'")])
-def test_glyphs_that_cannot_be_drawn_are_refused(options, message_of):
+def test_glyphs_that_cannot_be_drawn_are_refused(options, message):
     with pytest.raises(CourseError, match=message): load_images("glyphs", **options)
 
 
@@ -223,7 +223,7 @@ def test_resizing_keeps_a_flat_picture_flat_and_the_range():
     (lambda: load_images("minst"), "Did you mean 'mnist'"), (lambda: load_images("no/such/folder"), "no such folder"), (lambda: load_images("digits", split="valid"), "train and test and all"),
     (lambda: load_images("digits", size=0), "size is the side"), (lambda: load_images("digits", size=28.), "size is the side"), (lambda: load_images("digits", count=3), "no option 'count'"),
     (lambda: load_text("shakespear"), "Did you mean 'shakespeare'"), (lambda: load_text("no.txt"), "path of a text file")])
-def test_names_and_options_that_do_not_exist_are_refused(call, message_of):
+def test_names_and_options_that_do_not_exist_are_refused(call, message):
     with pytest.raises(CourseError, match=message): call()
 
 

@@ -76,7 +76,7 @@ def test_the_second_mirror_helps_when_the_first_delivers_rubbish(shop, first):
 
 
 @pytest.mark.parametrize("pages, message", [(("cut",), "no network"), (("wrong",), "checksum"), (("missing",), "no network"), (("cut", "missing"), "none of its 2 addresses"), (("wrong", "wrong"), "checksum")])
-def test_nothing_half_written_stays_and_the_remedy_is_named(shop, pages, message_of):
+def test_nothing_half_written_stays_and_the_remedy_is_named(shop, pages, message):
     server = shop(*pages)
     with pytest.raises(CourseError) as caught: fetch("thing")
     assert message in str(caught.value) and "GENESIS_DATA" in str(caught.value) and 'load_images("digits")' in str(caught.value)
@@ -199,7 +199,7 @@ def test_any_bytes_are_an_idx_tensor_or_a_sentence(tmp_path, raw):
 @pytest.mark.parametrize("images, labels, message", [
     (torch.zeros(3, 2, 2), torch.zeros(2), "3 images"), (torch.zeros(3, 2, 2), torch.tensor([0, 1, 11]), "label 11"),
     (torch.zeros(3), torch.zeros(3, 2, 2), "swapped"), (torch.zeros(3, 2, 2, 2), torch.zeros(3), "should hold images")])
-def test_pairs_that_do_not_belong_together_are_refused(tmp_path, images, labels, message_of):
+def test_pairs_that_do_not_belong_together_are_refused(tmp_path, images, labels, message):
     for name, tensor in (("images", images), ("labels", labels)): (tmp_path/name).write_bytes(idx(tensor.to(torch.uint8)))
     with pytest.raises(CourseError, match=message): read_idx_pair(tmp_path/"images", tmp_path/"labels", 10)
 
