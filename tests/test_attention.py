@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from helpers import message_of
-from genesis_course.attention import Block, MultiHeadAttention, Muon, CausalDepthwiseConv, Transformer, attention, attention_maps, causal_mask, orthogonal, rotate
+from genesis_course.attention import (Block, CausalDepthwiseConv, MultiHeadAttention, Transformer,
+                                      attention, attention_maps, causal_mask, rotate)
 from genesis_course.data import Text
+from genesis_course.muon import Muon, orthogonal
 from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss, complete
 from genesis_course.training import Player, Trainer
 
@@ -238,6 +240,26 @@ def test_at_the_start_nothing_is_looked_at():
     "Blocks that write zeros at first: an untrained model knows its neighbours only"
     model, ids = Transformer(VOCAB, context=8, width=16, heads=2, layers=3), tokens()
     assert close(model(ids)[0], model.head(model.norm(model.causal_conv(model.embedding(ids))[0])), 1e-6)
+
+
+def last_gradient(post, depth, width=64):
+    "Norm of the gradient of the last matrix of the last of so many blocks, before training (Xiong et al. 2020)"
+    class PostNorm(Block):
+        def forward(self, x, cache=None):
+            found, cache = self.attention(x, cache)
+            x = self.norm1(x + found)
+            return self.norm2(x + self.network(x)), cache
+    blocks, x = nn.ModuleList((PostNorm if post else Block)(width, 4) for _ in range(depth)), torch.randn(8, 32, width)
+    for matrix in blocks.parameters():
+        if matrix.ndim == 2: nn.init.xavier_uniform_(matrix)
+    for block in blocks: x, _ = block(x)
+    norm = nn.Identity() if post else nn.LayerNorm(width)
+    F.cross_entropy(nn.Linear(width, 50)(norm(x)).flatten(0, 1), torch.randint(50, (256,))).backward()
+    return blocks[-1].network[2].weight.grad.norm().item()
+
+
+def test_a_deep_pre_norm_network_has_a_smaller_last_gradient_and_a_post_norm_one_has_not():
+    assert last_gradient(True, 32) > 0.8*last_gradient(True, 1) and last_gradient(False, 32) < 0.5*last_gradient(False, 1)
 
 
 def test_learns_to_repeat_a_pattern():

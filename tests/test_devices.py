@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from second_device import DEVICE, Far, second_device
 from genesis_course.adversarial import accuracy_under, adversarial_loss, fgsm, pgd
-from genesis_course.attention import Muon, Transformer, attention_maps
+from genesis_course.attention import Transformer, attention_maps
+from genesis_course.muon import Muon
 from genesis_course.augment import Augment, grad_cam, mixup
 from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, Text, digits_set, resize
@@ -17,7 +18,8 @@ from genesis_course.genesis import (GenesisParticle, adversarial_discriminator_l
 from genesis_course.gpu import AccumulatingTrainer, ActivationCheckpoint, activation_bytes
 from genesis_course.optim import SGD, Adam, Momentum, RMSprop, one_cycle
 from genesis_course.particles import euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
-from genesis_course.rnn import RecurrentLM, generate, influence, next_token_loss, text_loss
+from genesis_course.probes import influence
+from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss
 from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, gradient_penalty,
                                        lazy_regularisation, r1_penalty, sample_class, vaegan_players)
 from genesis_course.tensors import gradient_check
