@@ -135,7 +135,7 @@ def variant(name):
 def part(name, seed):
     "One training on glyphs"
     import torch
-    from genesis_course.cnn import Augment
+    from genesis_course.augment import Augment
     from genesis_course.data import Batches, load_images
     from genesis_course.evaluation import features, frechet_distance, precision_recall, read_digits
     from genesis_course.genesis import adversarial_discriminator_loss

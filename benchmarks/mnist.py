@@ -63,7 +63,7 @@ def ours(recipe, seed, choose):
     "Test accuracy in percent, and the number of parameters"
     import torch
     import torch.nn.functional as F
-    from genesis_course.cnn import Augment
+    from genesis_course.augment import Augment
     from genesis_course.data import Batches, load_images, split_set
     from genesis_course.optim import one_cycle
     from genesis_course.training import Player, Trainer, evaluate

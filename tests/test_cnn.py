@@ -7,8 +7,9 @@ from hypothesis import assume, given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
 from helpers import normal, message_of
-from genesis_course.cnn import (Augment, BatchNorm, ResidualBlock, ResNet, conv2d, conv_block, conv_size, erase, feature_maps, grad_cam, mixup,
-                                receptive_field, transposed_size, warp)
+from genesis_course.augment import Augment, erase, feature_maps, grad_cam, mixup, warp
+from genesis_course.cnn import (BatchNorm, ResidualBlock, ResNet, conv2d, conv_block, conv_size,
+                                receptive_field, transposed_size)
 from genesis_course.data import Batches, digits_set
 from genesis_course.resample import resample
 from genesis_course.optim import one_cycle
@@ -122,6 +123,7 @@ def test_resnet_learns_digits():
     x, y = next(iter(Batches(digits_set("test"), batch_size=360)))
     with torch.no_grad(): assert accuracy(network.eval()(x), y) > 0.8
 
+@pytest.mark.slow
 def test_training_with_augmentation_repeats_under_its_seed():
     ends = []
     for _ in range(2):
@@ -352,7 +354,7 @@ def test_a_bias_that_would_be_spread_is_a_sentence():
 def test_convolutions_of_other_things_are_sentences():
     weight = torch.zeros(4, 1, 3, 3)
     for x in (None, [[1]], torch.zeros(8, 8).numpy()): message_of(lambda: conv2d(x, weight), "tensors")
-    for dtype in (torch.uint8, torch.float64): message_of(lambda: conv2d(torch.zeros(1, 1, 8, 8, dtype=dtype), weight), str(dtype))
+    for dtype in (torch.uint8, torch.float64): message_of(lambda: conv2d(torch.zeros(1, 1, 8, 8, dtype=dtype), weight), str(dtype).removeprefix("torch."))
 
 @pytest.mark.parametrize("layers", [None, [3, 3], (3, 1), [(3,)], "33", [(3, 1), ...], [(3, 1, 0)]])
 def test_layers_that_are_no_pairs_are_a_sentence(layers): message_of(lambda: receptive_field(layers), "pairs (kernel, stride)")

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from nbclient import NotebookClient
 from genesis_course.attention import Transformer
-from genesis_course.cnn import Augment, ResNet
+from genesis_course.augment import Augment
+from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, Text, load_images, load_text
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
 from genesis_course.optim import one_cycle
