@@ -10,7 +10,7 @@ from helpers import normal, message_of
 from genesis_course.data import Batches, ImageSet
 from genesis_course.gan import sample, gan_players, noise
 from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGenerator, ResizeConv, SpectralNorm, class_agreement, conditional_players, doubled_sides, sample_class,
-                                       gradient_penalty, hinge_discriminator_loss, hinge_generator_loss, initialise, lazy_regularisation, power_iteration, r1_penalty,
+                                       gradient_penalty, hinge_discriminator_loss, hinge_generator_loss, lazy_regularisation, power_iteration, r1_penalty,
                                        spectral_norm, vaegan_players, wasserstein_discriminator_loss, wasserstein_generator_loss)
 from genesis_course.state import load_weights
 from genesis_course.training import Checkpoint, Player, Trainer
@@ -62,11 +62,6 @@ def test_projection_is_written_as_in_the_paper():
     h = discriminator.features(x)
     by_hand = (discriminator.head.weight+discriminator.label.weight[labels])*h
     torch.testing.assert_close(discriminator(x, labels), by_hand.sum(dim=1)+discriminator.head.bias)
-
-def test_initialise_draws_weights_of_the_size_that_was_asked_for():
-    network = initialise(nn.Sequential(nn.Linear(200, 200), nn.Conv2d(20, 40, 3), ResizeConv(20, 40)), std=0.02)
-    for layer in network: assert abs(layer.weight.std()-0.02) < 0.002
-    assert not network[0].bias.any()
 
 
 # Spectral norm
@@ -266,7 +261,7 @@ def test_the_players_of_chapter_08_take_these_losses_and_penalties(losses, penal
     history = Trainer(players, device="cpu").fit(Batches(digits(), batch_size=16)).history
     assert all(math.isfinite(value) for curve in history.values() for _, value in curve)
 
-def test_drawing_leaves_mode_and_dice_as_they_were():
+def test_drawing_leaves_mode_and_random_numbers_as_they_were():
     generator = ConvGenerator(4, 8, 2, classes=3)
     state = torch.get_rng_state()
     a, b = sample_class(generator, [0, 1, 2], seed=5), sample_class(generator, torch.arange(3), seed=5)
@@ -376,8 +371,6 @@ def test_what_else_can_be_wrong_gets_a_sentence():
     message_of(lambda: lazy_regularisation(r1_penalty(lambda x: x.sum(dim=(1, 2, 3)), torch.zeros(1, 1, 2, 2))), "without parentheses")
     message_of(lambda: r1_penalty(ConvDiscriminator(8, 2), torch.zeros(0, 1, 8, 8)), "at least one")
     message_of(lambda: gradient_penalty(ConvDiscriminator(8, 2), None, None), "NoneType")
-    message_of(lambda: initialise("network"), "network")
-    message_of(lambda: initialise(nn.Linear(2, 2), -0.1), "std")
     message_of(lambda: sample_class(generator, None), "pass labels")
     message_of(lambda: sample_class(generator, "7"), "int64")
     message_of(lambda: sample_class(generator, [0], seed=-1), "seed")
