@@ -107,6 +107,10 @@ end
 local function no_echo(figure)
   local block = figure.content[1]
   local image = block and block.content and #block.content == 1 and block.content[1]
+  if image and image.t == "Link" and #image.content == 0 then       -- a badge that has gone: its words are in the caption
+    image.content = pandoc.utils.blocks_to_inlines(figure.caption.long)
+    return pandoc.Para { image }
+  end
   if not image or image.t ~= "Image" then return end
   image.attributes.alt = pandoc.utils.stringify(image.caption)
   image.caption = image.title ~= "" and { pandoc.Str(image.title) } or {}
