@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .cnn import conv_size
-from .guards.shared import check_codes, check_images
 from .guards.vae import checked
 from .run import in_mode
 
