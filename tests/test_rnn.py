@@ -9,8 +9,10 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn import functional as F
 from genesis_course.data import Text, load_text
-from genesis_course.rnn import (CELLS, GraphMemory, GRUCell, LSTMCell, RNNCell, RecurrentLM, bits_per_character, detach, draw_surprise, generate, graph_size,
-                                influence, next_probabilities, next_token_loss, set_forget_bias, stream, text_loss, unroll, complete)
+from genesis_course.probes import GraphMemory, draw_surprise, graph_size, influence
+from genesis_course.rnn import (CELLS, GRUCell, LSTMCell, RNNCell, RecurrentLM, bits_per_character,
+                                complete, detach, generate, next_probabilities, next_token_loss,
+                                set_forget_bias, stream, text_loss, unroll)
 from genesis_course.support import CourseError
 from genesis_course.training import Player, Trainer
 
