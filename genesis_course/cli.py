@@ -204,8 +204,8 @@ def copy(
     done = copy_chapters(destination)
     counts = {word: sum(state == word for state in done.values())
               for word in ("new", "renewed", "unchanged")}
-    typer.echo(f"Your copy is in {destination}: "+", ".join(f"{n} {word}" for word,
-        n in counts.items() if n)+".")
+    typer.echo(f"Your copy is in {destination}: "+", ".join(f"{n} {word}"
+        for word, n in counts.items() if n)+".")
     mine = [name for name, state in done.items() if state == "yours"]
     if mine: typer.echo(f"Left as you changed them: {', '.join(mine)}. (To get a fresh chapter, "
                         f"rename yours and copy again.)")
@@ -223,7 +223,7 @@ def create_command(
     weights: str = typer.Option("genesis", help="a file of weights of your own"),
 ):
     "Let the genesis particle draw digits: a film, a picture, or both."
-    from genesis_course.genesis import create as draw_digits
+    from genesis_course.creation import create as draw_digits
     from genesis_course.plots import save_film, save_picture
     if not frames and not picture: picture = Path(f"{digits}.png")
     film = draw_digits(digits, 40 if frames else None, size, seed, particles, source=weights)

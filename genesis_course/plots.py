@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/plots.html.md"""
 
 # %% auto #0
 __all__ = ['PALETTE', 'FILMS', 'style', 'figure', 'as_bytes', 'mosaic', 'show', 'film_bytes', 'save_film', 'show_film',
-           'save_picture', 'plot_curves', 'plot_bands', 'plot_dots', 'Table', 'LivePlot']
+           'frame_grids', 'save_picture', 'plot_curves', 'plot_bands', 'plot_dots', 'Table', 'LivePlot']
 
 # %% ../nbs/backstage/01_plots.ipynb #38a75a95
 import html
@@ -217,6 +217,14 @@ def show_film(
     display(Image(data, format="png", alt=caption, width=width))
     _say(caption)
 
+# %% ../nbs/backstage/01_plots.ipynb #d9559e4f
+def frame_grids(
+    frames,     # [T, B, C, H, W]
+    ncols=5,    # pictures in a row
+):
+    "Each frame's pictures side by side, [T, C, H', W'] uint8"
+    return torch.stack([mosaic(frame, ncols).permute(2, 0, 1) for frame in frames])
+
 # %% ../nbs/backstage/01_plots.ipynb #53060b80
 def save_picture(
     path,       # where to, as a PNG file
@@ -252,33 +260,26 @@ def plot_curves(
 
 # %% ../nbs/backstage/01_plots.ipynb #770b6602
 def plot_bands(
-    curves,          # {name: (positions, [values of all runs at each position])}
-    xlabel="step",   # what runs along
-    ylabel="loss",   # what is measured, with its unit
-    ax=None,         # where to draw; None: in a figure of its own
-    logx=False,      # a logarithmic horizontal axis
+    curves,       # {name: (positions, [values of all runs at each position])}
+    xlabel,       # what runs along
+    ylabel,       # what is measured, with its unit
+    ax,           # where to draw
+    logx=False,   # a logarithmic horizontal axis
 ):
     "Draw the mean of several runs and a band from the smallest to the largest value"
-    if ax is None:
-        with figure() as ax: return plot_bands(curves, xlabel, ylabel, ax, logx)
-    for colour, (name, (positions, runs)) in zip(PALETTE, curves.items()):
-        positions, runs = list(positions), [[float(value) for value in run] for run in runs]
-        ax.plot(positions, [sum(run)/len(run) for run in runs], "o-", markersize=3, color=colour,
-                label=name)
-        ax.fill_between(positions, [min(run) for run in runs], [max(run) for run in runs],
-                        color=colour, alpha=0.14, linewidth=0)
+    for colour, (name, (at, runs)) in zip(PALETTE, curves.items()):
+        ax.plot(at, [sum(run)/len(run) for run in runs], "o-", ms=3, color=colour, label=name)
+        ax.fill_between(at, [*map(min, runs)], [*map(max, runs)], color=colour, alpha=0.14, lw=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear")
-    if len(curves) > 1: ax.legend()
+    ax.legend()
 
 # %% ../nbs/backstage/01_plots.ipynb #dad136c5
 def plot_dots(
-    rows,        # {name: values of all runs}
-    xlabel="",   # what is measured, with its unit
-    ax=None,     # where to draw; None: in a figure of its own
+    rows,     # {name: values of all runs}
+    xlabel,   # what is measured, with its unit
+    ax,       # where to draw
 ):
     "Draw a row of dots for each name, from above, and a line from the smallest to the largest"
-    if ax is None:
-        with figure(height=0.5+0.26*len(rows)) as ax: return plot_dots(rows, xlabel, ax)
     for place, values in enumerate(rows.values()):
         ax.plot([min(values), max(values)], [place, place], color="#aaaaaa", linewidth=1)
         ax.plot(values, [place]*len(values), "o", markersize=4, color=PALETTE[0], alpha=0.8)

@@ -7,7 +7,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/pretrained.html.
 # %% auto #0
 __all__ = ['RESNET18', 'Standardise', 'imagenet_resnet18', 'Grey', 'photo_bodies', 'ants_and_bees']
 
-# %% ../nbs/backstage/13_pretrained.ipynb #7a99fafd
+# %% ../nbs/backstage/13_pretrained.ipynb #5e4f7def
 import socket
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from .support import CourseError, import_torchvision
 from .training import accuracy, evaluate, fit
 from .transfer import backbone, load_pretrained
 
-# %% ../nbs/backstage/13_pretrained.ipynb #72e9c7f5
+# %% ../nbs/backstage/13_pretrained.ipynb #694bffe0
 class Standardise(nn.Module):
     "Images in [-1, 1] as another network knew them: (pixels from 0 to 1, minus `mean`)/`std`"
     def __init__(self,
@@ -34,7 +34,7 @@ class Standardise(nn.Module):
 
     def forward(self, x): return ((x+1)/2-self.mean)/self.std
 
-# %% ../nbs/backstage/13_pretrained.ipynb #b25746c6
+# %% ../nbs/backstage/13_pretrained.ipynb #b41b8910
 # the name ends with the beginning of the file's SHA-256
 RESNET18 = "resnet18-f37072fd.pth"
 
@@ -60,7 +60,7 @@ def _fetch(published):
     try: return published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     finally: socket.setdefaulttimeout(before)
 
-# %% ../nbs/backstage/13_pretrained.ipynb #5d07426d
+# %% ../nbs/backstage/13_pretrained.ipynb #0cff5621
 class Grey(nn.Module):
     "Colour images [B, 3, H, W] in grey, [B, 1, H, W]"
     def forward(self, x): return x.mean(dim=1, keepdim=True)
@@ -75,11 +75,11 @@ def photo_bodies():
     bodies["ImageNet"][0].fc = nn.Identity()
     return bodies
 
-# %% ../nbs/backstage/13_pretrained.ipynb #a0233bd8
+# %% ../nbs/backstage/13_pretrained.ipynb #bb6b6fdb
 def ants_and_bees(
     steps=260,   # of the training of each linear head
 ):
-    "Share of new photos that a linear head on frozen features reads, {body: share, or what is missing}"
+    "Share of new photos that a linear head on frozen features reads: {body: share, or a sentence}"
     folder = find_file("hymenoptera_data")
     if folder is None:
         return {"photos": "GENESIS_DATA names no folder with hymenoptera_data in it."}

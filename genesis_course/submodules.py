@@ -8,7 +8,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/submodules.html.
 __all__ = ['check_network', 'parts', 'named_parts', 'layers_in', 'last_linear', 'trained_weights', 'load_pretrained',
            'replace_head', 'measure_norms']
 
-# %% ../nbs/backstage/09_submodules.ipynb #ba90e0f7
+# %% ../nbs/backstage/09_submodules.ipynb #450c3bf7
 import copy
 import difflib
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from .cnn import BatchNorm
 from .support import CourseError, check_int
 
-# %% ../nbs/backstage/09_submodules.ipynb #01be351e
+# %% ../nbs/backstage/09_submodules.ipynb #36315fa0
 def check_network(
     network,   # what should be a module
 ):
@@ -29,7 +29,7 @@ def check_network(
         "This network has layers of unknown size (nn.Lazy…). Run one batch through it first.")
     return network
 
-# %% ../nbs/backstage/09_submodules.ipynb #9996b9ff
+# %% ../nbs/backstage/09_submodules.ipynb #66ab9b9a
 def parts(
     network,   # a module
 ):
@@ -44,7 +44,7 @@ def parts(
             return {f"{name}.{part}": module for part, module in inside.items()}
     return found or {"": network}
 
-# %% ../nbs/backstage/09_submodules.ipynb #9ea73b20
+# %% ../nbs/backstage/09_submodules.ipynb #5e8997f4
 def named_parts(
     network,   # a module
     names=(),  # name of a part or of anything inside one, or several; none: the whole network
@@ -61,7 +61,7 @@ def named_parts(
         raise CourseError(f"This network has no part {' '.join(repr(name).split()):.60}.{advice}")
     return {name: known[name] for name in names} or {"": network}
 
-# %% ../nbs/backstage/09_submodules.ipynb #ffdf9624
+# %% ../nbs/backstage/09_submodules.ipynb #96b4c284
 def layers_in(
     chosen,   # {name: module}, as `parts` and `named_parts` return it
     kinds,    # a class of layers, or a tuple of them
@@ -84,7 +84,7 @@ def trained_weights(
     return sum(parameter.numel() for parameter in check_network(network).parameters()
                if parameter.requires_grad)
 
-# %% ../nbs/backstage/09_submodules.ipynb #621b8744
+# %% ../nbs/backstage/09_submodules.ipynb #e19c8743
 def load_pretrained(
     network,      # the module that gets them
     weights,      # a state dict, such as `load_weights` returns first
@@ -109,7 +109,7 @@ def _check_state(weights):
     raise CourseError("Weights are a state dict, {name: tensor}, as network.state_dict() or "
                       f"load_weights(…)[0] gives it; this is a {type(weights).__name__}{other}.")
 
-# %% ../nbs/backstage/09_submodules.ipynb #c4840772
+# %% ../nbs/backstage/09_submodules.ipynb #7203de00
 _MARKS = {".parametrizations.": ("has adapters",
                                  "merge the one, or call add_adapters for the other"),
           "_orig_mod.": ("went through torch.compile",
@@ -133,7 +133,7 @@ def _why_not(network, name, shapes):
             f"and {here} here (None: it does not exist). Build the network with the settings that "
             "the weights were trained with.")
 
-# %% ../nbs/backstage/09_submodules.ipynb #1ec958d1
+# %% ../nbs/backstage/09_submodules.ipynb #68cc3ccc
 def replace_head(
     network,     # a module that ends in a linear layer
     classes,     # how many logits the new one gives
@@ -154,13 +154,13 @@ def replace_head(
     network.get_submodule(above).register_module(own, new)
     return network
 
-# %% ../nbs/backstage/09_submodules.ipynb #f0e6055f
+# %% ../nbs/backstage/09_submodules.ipynb #4fb447e5
 @torch.no_grad()
 def measure_norms(
     network,   # a module
     x,         # images, [B, C, H, W]
 ):
-    "A copy with the same weights, its batch norms (but frozen ones) with statistics of these images"
+    "A copy with the same weights; its batch norms (but frozen ones) have measured these images"
     network = copy.deepcopy(check_network(network)).train()
     norms = layers_in({"": network}, (nn.modules.batchnorm._BatchNorm, BatchNorm)).values()
     norms = [norm for norm in norms if not getattr(norm, "frozen_statistics", False)]

@@ -8,12 +8,14 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch import nn
 from helpers import message_of
-from genesis_course.cnn import Augment
+from genesis_course.augment import Augment
 from genesis_course.data import Batches, ImageSet
 from genesis_course.evaluation import features, frechet_distance, read_digits
 from genesis_course.gan import noise
-from genesis_course.genesis import (Autoencoder, Cloud, Augmented, GenesisParticle, Interaction, adversarial_discriminator_loss, create, trajectory, genesis_players, load_genesis, pretraining_player,
-                                    reconstruction_loss, frame_grids, sunflower, fourier_features)
+from genesis_course.creation import create
+from genesis_course.plots import frame_grids
+from genesis_course.genesis import (Autoencoder, Cloud, Augmented, GenesisParticle, Interaction, adversarial_discriminator_loss, trajectory, genesis_players, load_genesis, pretraining_player,
+                                    reconstruction_loss, sunflower, fourier_features)
 from genesis_course.stable_gan import ConvDiscriminator, class_agreement, sample_class
 from genesis_course.state import save_weights
 from genesis_course.training import Checkpoint, Trainer
@@ -141,6 +143,7 @@ def test_waves_are_sines_and_cosines_of_doubling_frequency():
 
 # Parts and training
 
+@pytest.mark.slow
 def test_redrawing_learns_and_moves_both_networks():
     torch.manual_seed(0)
     generator = stirred()
@@ -226,6 +229,7 @@ def test_create_repeats_itself_and_draws_the_number():
     assert not torch.equal(create("7", size=48, seed=1), create("7", size=48, seed=2))
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_film_and_a_picture(tmp_path):
     done = subprocess.run([sys.executable, "-c", "from genesis_course.cli import main; main()", "create", "7", "--frames", "f.gif", "--picture", "p.png", "--size", "64", "--seed", "1"],
                           cwd=tmp_path, capture_output=True, text=True)
@@ -236,6 +240,7 @@ def test_the_command_writes_a_film_and_a_picture(tmp_path):
 
 @pytest.mark.parametrize("arguments, fragment", [(["1x"], "draws digits"), (["7", "--frames", "film.mp4"], ".gif"), (["7", "--size", "0"], "size: a whole number"),
                                                  (["7", "--particles", "0"], "particles: a whole number"), (["7", "--weights", "nowhere.safetensors"], "could not be read")])
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong(arguments, fragment, tmp_path):
     done = subprocess.run([sys.executable, "-c", "from genesis_course.cli import main; main()", "create", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and fragment in done.stderr and "Traceback" not in done.stderr and not list(tmp_path.iterdir())
@@ -271,8 +276,8 @@ def test_bad_wishes_and_clouds_are_named():
     message_of(lambda: adversarial_discriminator_loss(weight=-1), "weight:")
     message_of(lambda: adversarial_discriminator_loss("x"), "eps")
     message_of(lambda: adversarial_discriminator_loss(0.1, 0), "steps of the attack")
-    message_of(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=0.1), "such as attacked(0.1)", "0.1")
-    message_of(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=adversarial_discriminator_loss), "such as attacked(0.1)")
+    message_of(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=0.1), "such as adversarial_discriminator_loss(0.1)", "0.1")
+    message_of(lambda: genesis_players(stirred(), ConvDiscriminator(12, 4, classes=3), attack=adversarial_discriminator_loss), "such as adversarial_discriminator_loss(0.1)")
     message_of(lambda: stirred().move(*conditions(stirred()), cloud=40), "A cloud is a pair", "int")
     message_of(lambda: create(3, seed=2**70), "seed")
     message_of(lambda: create(3, particles=10**8), "particles")

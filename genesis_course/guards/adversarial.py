@@ -7,13 +7,13 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/guards/adversari
 # %% auto #0
 __all__ = ['checked', 'perturb', 'check_pixels', 'fgsm', 'pgd', 'is_network', 'can_be_climbed', 'is_finite', 'labels_fit']
 
-# %% ../../nbs/backstage/guards/13_adversarial.ipynb #df14d706
+# %% ../../nbs/backstage/guards/13_adversarial.ipynb #815e6240
 import math
 import torch
 from torch import nn
 from ..support import CourseError, check_int, check_number, checker, describe
 
-# %% ../../nbs/backstage/guards/13_adversarial.ipynb #7fb962d0
+# %% ../../nbs/backstage/guards/13_adversarial.ipynb #f7118c7f
 def perturb(images, objective, eps, steps=1, step_size=None, random_start=False, low=-1., high=1.,
             norm=math.inf, generator=None):
     if not (isinstance(images, torch.Tensor) and images.is_floating_point() and images.ndim > 1
@@ -35,7 +35,7 @@ def check_pixels(images, low, high):
                       f"are said to lie in [{low:g}, {high:g}]. Rescale them, or say their range "
                       "with low= and high=.")
 
-# %% ../../nbs/backstage/guards/13_adversarial.ipynb #ddde6d47
+# %% ../../nbs/backstage/guards/13_adversarial.ipynb #70f2ee58
 def fgsm(model, images, labels, eps, low=-1., high=1.): is_network(model)
 
 def pgd(model, images, labels, eps, steps=10, step_size=None, target=None, random_start=True,
@@ -46,7 +46,7 @@ def is_network(model):
         raise CourseError(f"A network is attacked here; this is {type(model).__name__}. For "
                           "another function of images there is perturb.")
 
-# %% ../../nbs/backstage/guards/13_adversarial.ipynb #c126b6c4
+# %% ../../nbs/backstage/guards/13_adversarial.ipynb #52f2d886
 def can_be_climbed(value, count):
     if not isinstance(value, torch.Tensor) or list(value.shape) not in ([], [count]):
         what = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
@@ -75,5 +75,5 @@ def labels_fit(labels, logits):
         raise CourseError(f"This network tells {classes} classes apart, 0 to {classes-1}; these "
                           f"labels run from {int(labels.min())} to {int(labels.max())}.")
 
-# %% ../../nbs/backstage/guards/13_adversarial.ipynb #713e7db4
+# %% ../../nbs/backstage/guards/13_adversarial.ipynb #3f9f395c
 checked = checker(globals())

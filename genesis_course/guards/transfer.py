@@ -8,7 +8,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/guards/transfer.
 __all__ = ['checked', 'few_labels', 'freeze', 'unfreeze', 'merge', 'discriminative', 'same_parameters', 'left_out',
            'GradualUnfreezing', 'all_known', 'add_adapters', 'check_adapter', 'prepare', 'known_way']
 
-# %% ../../nbs/backstage/guards/12_transfer.ipynb #1ec209b3
+# %% ../../nbs/backstage/guards/12_transfer.ipynb #ea0b2bfe
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
@@ -16,7 +16,7 @@ from ..data import ImageSet
 from ..submodules import check_network, layers_in, named_parts, parts
 from ..support import CourseError, check_int, check_number, checker
 
-# %% ../../nbs/backstage/guards/12_transfer.ipynb #22138143
+# %% ../../nbs/backstage/guards/12_transfer.ipynb #1f47c539
 def few_labels(images, count, seed=0):
     if not isinstance(images, ImageSet):
         raise CourseError(f"few_labels chooses from an ImageSet, as load_images gives it; this is "
@@ -27,7 +27,7 @@ def few_labels(images, count, seed=0):
     if count > least: raise CourseError(
         f"There are not {count:,} images of every class in {images!r}: the rarest has {least:,}.")
 
-# %% ../../nbs/backstage/guards/12_transfer.ipynb #7bc35e5c
+# %% ../../nbs/backstage/guards/12_transfer.ipynb #0cfddb55
 def freeze(network, *names): named_parts(network, names)
 
 def unfreeze(network, *names): named_parts(network, names)
@@ -49,7 +49,7 @@ def left_out(network, optimizer):
         raise CourseError(f"left_out asks an optimiser, such as player.optimizer; this is a "
                           f"{type(optimizer).__name__}.")
 
-# %% ../../nbs/backstage/guards/12_transfer.ipynb #4addcb44
+# %% ../../nbs/backstage/guards/12_transfer.ipynb #b1240c87
 class GradualUnfreezing:
     def __init__(self, every=None):
         if every is not None: check_int("steps from one part to the next", every)
@@ -65,7 +65,7 @@ def all_known(missing):
         f"as {missing[0]!r}, and would never move them. Build it over all parameters, as Player "
         "does; freezing is a matter of requires_grad alone.")
 
-# %% ../../nbs/backstage/guards/12_transfer.ipynb #bf1d8808
+# %% ../../nbs/backstage/guards/12_transfer.ipynb #203a5683
 def add_adapters(network, rank, alpha=None, names=None, norms=True):
     check_int("rank of the adapters", rank)
     check_number("alpha", rank if alpha is None else alpha)
@@ -95,5 +95,5 @@ def known_way(method, ways):
     if method not in ways: raise CourseError(
         f"There is no way of fine-tuning called {method!r:.60}. There are: {', '.join(ways)}.")
 
-# %% ../../nbs/backstage/guards/12_transfer.ipynb #584cb012
+# %% ../../nbs/backstage/guards/12_transfer.ipynb #d919cb1b
 checked = checker(globals())
