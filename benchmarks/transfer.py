@@ -20,8 +20,9 @@ from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, load_images
 from genesis_course.optim import one_cycle
 from genesis_course.state import load_weights
+from genesis_course.submodules import trained_weights
 from genesis_course.training import accuracy, evaluate, fit
-from genesis_course.transfer import backbone, few_labels, freeze, prepare, trained_weights
+from genesis_course.transfer import backbone, few_labels, freeze, prepare
 
 SCRATCH, LONGER, STORED, STEPS, BATCH = "from scratch", "from scratch, 800 steps", RESULTS/"transfer.json", 200, 32
 COUNTS = {"digits": (1, 2, 5, 10, 20, 50, 100), "mnist": (2, 10, 50, 200)}

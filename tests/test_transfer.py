@@ -1,9 +1,9 @@
 """Chapter 12: what is frozen stays still, adapters against their formula, rates and unfreezing step by step, what fits and what does not, and what is said of bad input."""
+import argparse
 import copy
+import inspect
 import json
-import math
 import pickle
-import time
 from pathlib import Path
 import numpy as np
 import pytest
@@ -12,16 +12,20 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from helpers import message_of
-from genesis_course.attention import Muon, Transformer
+from genesis_course.attention import Transformer
+from genesis_course.muon import Muon
 from genesis_course.cnn import BatchNorm, ResNet, conv_block
-from genesis_course.data import Batches, load_images, to_floats
+from genesis_course.data import Batches, Text, load_images, to_floats
 from genesis_course.stable_gan import spectral_norm
 from genesis_course.support import CourseError, import_torchvision
-from genesis_course.optim import one_cycle
+from genesis_course.optim import cosine, one_cycle, warm_up
+from genesis_course.rnn import bits_per_character, next_token_loss, text_loss
 from genesis_course.state import load_weights, save_weights
 from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit
-from genesis_course.transfer import (METHODS, GradualUnfreezing, LowRank, Standardise, add_adapters, backbone, discriminative, few_labels, freeze,
-                                     imagenet_resnet18, left_out, merge, parts, prepare, replace_head, load_pretrained, trained_weights, unfreeze)
+from genesis_course.pretrained import Standardise, ants_and_bees, imagenet_resnet18
+from genesis_course.submodules import load_pretrained, measure_norms, parts, replace_head, trained_weights
+from genesis_course.transfer import (METHODS, GradualUnfreezing, LowRank, add_adapters, backbone, discriminative, few_labels, freeze, left_out, merge,
+                                     prepare, unfreeze)
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,7 +151,7 @@ def test_heads_that_cannot_be():
 def test_weights_of_other_classes_or_another_architecture_are_refused_and_change_nothing():
     network = small(4)
     before = state(network)
-    message_of(lambda: load_pretrained(network, small(6).state_dict()), "end in 6 classes, your network in 4", "but='head.3'")
+    message_of(lambda: load_pretrained(network, small(6).state_dict()), "end in 6 classes, your network in 4", "exclude='head.3'")
     message_of(lambda: load_pretrained(network, ResNet(1, 4, (4, 12)).state_dict()), "another architecture", "stage2")
     message_of(lambda: load_pretrained(network, ResNet(1, 4, (4, 8, 8)).state_dict()), "another architecture", "'stage3", "None here")
     message_of(lambda: load_pretrained(network, {name: value for name, value in before.items() if "stem" not in name}), "the shape None there")
@@ -305,7 +309,8 @@ def with_b(network, seed=0):
 @pytest.mark.parametrize("layer, x", [(nn.Linear(5, 7), torch.randn(3, 5)), (nn.Conv2d(2, 6, 3, stride=2), torch.randn(2, 2, 9, 9)), (nn.Conv2d(4, 6, 3, groups=2), torch.randn(2, 4, 5, 5)),
                                      (nn.Conv1d(3, 4, 2), torch.randn(2, 3, 8))], ids=["linear", "convolution", "grouped", "1d"])
 def test_an_adapter_is_the_formula(layer, x):
-    network = nn.Sequential(layer)
+    network = nn.Sequential(copy.deepcopy(layer))
+    layer, = network
     before, weight = network(x).detach(), layer.weight.detach().clone()
     add_adapters(network, 2, alpha=6., names=["0"])
     torch.testing.assert_close(network(x), before)                                # B = 0: nothing has changed
@@ -607,25 +612,75 @@ def test_resnet18_out_of_reach_is_a_sentence(torchvision, tmp_path, monkeypatch)
     (tmp_path/"resnet18-f37072fd.pth").write_bytes(b"not a file of weights")
     message_of(imagenet_resnet18, "could not be had")
 
-def test_the_page_trains_on_photos_when_photos_and_weights_are_there(published):
-    "The cells of the chapter that define ants_and_bees, run on six small photos of each kind"
+def test_photos_are_read_when_photos_and_weights_are_there(published):
+    "Six small photos of each kind, red and blue"
+    assert "GENESIS_DATA names no folder" in ants_and_bees()["photos"]
     for split in ("train", "val"):
         for kind, colour in (("ants", (200, 40, 30)), ("bees", (30, 40, 200))):
             (published/"hymenoptera_data"/split/kind).mkdir(parents=True)
             for number in range(6): Image.new("RGB", (40, 40), tuple(c+number for c in colour)).save(published/"hymenoptera_data"/split/kind/f"{number}.png")
-    cells = ["".join(cell["source"]) for cell in json.loads((ROOT/"nbs"/"12_transfer.ipynb").read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    space = {"math": math, "time": time, "torch": torch, "nn": nn, "F": F, "device": torch.device("cpu"), "digits": load_images("digits", size=16)}
-    for module in ("data", "downloads", "support", "training", "transfer"): exec(f"from genesis_course.{module} import *", space)
-    for start in ("twenty = few_labels", "def cut(network)", "def ants_and_bees"): exec(next(cell for cell in cells if cell.startswith(start)), space)
-    told = space["ants_and_bees"](size=32)
-    assert told.startswith("100.0% of 12 new photos") and "ImageNet" in told
+    told = ants_and_bees()
+    assert told["ImageNet"] == 1. and 0 <= told["letters"] <= 1
     (published/"resnet18-f37072fd.pth").write_bytes(b"not a file of weights")
-    told = space["ants_and_bees"](size=32)
-    assert "of 12 new photos, with features of letters" in told and "could not be had" in told
+    told = ants_and_bees()
+    assert "could not be had" in told["ImageNet"] and 0 <= told["letters"] <= 1
 
 def test_standardise_translates_channel_by_channel():
     x = torch.rand(2, 3, 4, 4)
     torch.testing.assert_close(Standardise((0.1, 0.2, 0.3), (0.5, 1., 2.))(2*x-1), torch.stack([(x[:, 0]-0.1)/0.5, x[:, 1]-0.2, (x[:, 2]-0.3)/2], dim=1))
+
+
+# What the page says of the stored runs
+
+def stored(data, labels, method, what="accuracy"):
+    runs = [run[what] for run in load_weights("backbone")[1]["runs"] if (run["data"], run["labels"], run["method"]) == (data, labels, method)]
+    return sum(runs)/len(runs)
+
+MOVING = ("last layers", "all layers", "rates by depth", "gradual unfreezing", "adapters")
+
+def test_few_labels_go_further_with_a_pretrained_body():
+    for data, gain in (("digits", 0.1), ("mnist", 0.3)): assert all(stored(data, 2, method) > stored(data, 2, "from scratch")+gain for method in METHODS)
+    assert stored("mnist", 2, "last layers") > stored("mnist", 2, "all layers") + 0.065
+    assert all(stored("digits", 5, method) > stored("digits", 5, "from scratch")+0.02 for method in MOVING)
+
+@pytest.mark.parametrize("data, counts", [("digits", (5, 10, 20, 50, 100)), ("mnist", (10, 50, 200))])
+def test_with_more_labels_the_head_alone_stays_behind_and_the_other_ways_are_alike(data, counts):
+    for count in counts:
+        found = [stored(data, count, method) for method in MOVING]
+        assert max(found)-min(found) < 0.026 and min(found) > stored(data, count, "head only")+0.015
+    assert stored("mnist", 200, "from scratch") > stored("mnist", 200, "all layers")-0.013
+
+def test_the_stored_runs_forget_as_the_page_says():
+    letters = {method: stored("digits", 5, method, "letters") for method in (*METHODS, "all layers, batch norms frozen")}
+    assert letters["rates by depth"] > letters["last layers"] > letters["adapters"] > letters["all layers"]+0.1 and letters["all layers"] < 0.5
+    assert letters["rates by depth"] > 1.8*letters["all layers"] and abs(stored("digits", 5, "rates by depth")-stored("digits", 5, "all layers")) < 0.01
+    slow = "all layers, a third of the rate"
+    assert stored("digits", 5, "all layers") > stored("digits", 5, "all layers, batch norms frozen")+0.03 and letters["all layers"] > letters["all layers, batch norms frozen"]+0.15
+    assert abs(stored("digits", 5, slow)-stored("digits", 5, slow+", batch norms frozen")) < 0.02
+    assert stored("digits", 5, slow, "letters") > stored("digits", 5, slow+", batch norms frozen", "letters")+0.15
+
+
+# Batch norms measured anew
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNorm], ids=["torch's", "chapter 04's"])
+def test_batch_norms_measured_anew_are_those_of_the_images_and_the_rest_stays(kind):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), kind(3), nn.ReLU(), nn.Conv2d(3, 2, 3), kind(2)).train()
+    x, before = torch.randn(20, 1, 9, 9)+1, state(network)
+    again = measure_norms(network, x)
+    assert changed(network, before) == set() and network.training and not again.training and again[1].momentum == network[1].momentum
+    seen = network[0](x)
+    torch.testing.assert_close(again[1].running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again[1].running_var, seen.var(dim=(0, 2, 3)), rtol=1e-3, atol=1e-5)
+    assert torch.allclose(again(x), network(x), atol=1e-2)           # in evaluation now what training mode computes
+    moved = changed(again, before)
+    assert moved and all("running" in name or "num_batches" in name for name in moved)
+
+def test_frozen_norms_are_not_measured():
+    network = freeze(small(), "stem")
+    before = state(network)
+    moved = changed(measure_norms(network, pictures()), before)
+    assert moved and not in_part(moved, "stem")
 
 
 # Real data
@@ -653,3 +708,26 @@ def test_letters_help_with_mnist(real_data):
         fit(network, F.cross_entropy, Batches(few_labels(train, 5), batch_size=32, drop_last=True), epochs=200, lr=0.01, schedule=one_cycle, device="cpu", **settings)
         with torch.no_grad(): right[name] = (network.eval()(to_floats(test.images)).argmax(dim=1) == test.labels).double().mean().item()
     assert right["transfer"] > right["scratch"] + 0.05 and right["transfer"] > 0.8
+
+
+# A Transformer
+
+def test_a_transformer_that_has_read_the_manual_learns_code_sooner_and_adapters_come_close():
+    "Forty steps on 20,000 characters of a module of the standard library; from scratch at the rate that suits it"
+    weights, about = load_weights("transformer")
+    vocabulary = about["vocabulary"]
+    code = "".join(c for c in inspect.getsource(argparse) if c in set(vocabulary))
+    train, test = Text(code[:20_000], vocabulary), Text(code[-10_000:], vocabulary)
+    def reader(pretrained):
+        model = Transformer(len(vocabulary), **about["settings"])
+        return load_pretrained(model, weights) if pretrained else model
+    def study(model, lr, **settings):
+        windows = train.ids.unfold(0, 65, 1)[torch.randint(len(train)-64, (16*40,))]
+        player = Player(model, next_token_loss, lr=lr, schedule=warm_up(cosine), clip=1., **settings)
+        Trainer(player, device="cpu").fit(Batches(windows[:, :-1], windows[:, 1:], batch_size=16, shuffle=False))
+        return bits_per_character(text_loss(model, test, context=64))
+    torch.manual_seed(0)
+    came = bits_per_character(text_loss(reader(True), test, context=64))
+    scratch, whole = study(reader(False), 0.03, optimizer=Muon), study(reader(True), 0.01, optimizer=Muon)
+    adapted = study(unfreeze(add_adapters(reader(True), rank=8), "head", "norm"), 0.01)
+    assert whole < min(scratch-0.3, came-0.5) and abs(adapted-whole) < 0.15
