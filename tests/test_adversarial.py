@@ -100,12 +100,12 @@ def test_a_target_is_approached():
     x = x/2                                                          # away from the edges of the range
     torch.testing.assert_close(pgd(model, x, y, 0.1, steps=1, target=target, random_start=False), 2*x-fgsm(model, x, target, 0.1))
 
-def test_a_step_of_pgd_without_dice_is_fgsm():
+def test_a_step_of_pgd_without_a_random_start_is_fgsm():
     model, x, y = linear(), pictures(), labels()
     assert torch.equal(pgd(model, x, y, 0.2, steps=1, random_start=False), fgsm(model, x, y, 0.2))
 
 @pytest.mark.parametrize("norm", [2, math.inf])
-def test_the_start_is_somewhere_within_eps_and_its_dice_are_its_own(norm):
+def test_the_start_is_somewhere_within_eps_and_its_random_numbers_are_its_own(norm):
     x = torch.zeros(2000, 1, 2, 2)
     def start(rng): return perturb(x, lambda v: 0*v.sum(), 0.5, random_start=True, norm=norm, generator=rng)
     state = torch.get_rng_state()
@@ -203,7 +203,7 @@ def test_images_in_another_range_when_told_so():
 
 def test_images_that_are_none():
     message_of(lambda: fgsm(linear(), pictures()*math.nan, labels(), 0.1), "NaN")
-    message_of(lambda: fgsm(linear(), (255*pictures()).to(torch.uint8), labels(), 0.1), "torch.uint8", "to_floats")
+    message_of(lambda: fgsm(linear(), (255*pictures()).to(torch.uint8), labels(), 0.1), "uint8 [6, 1, 4, 4]", "to_floats")
     for images in (None, "x", torch.zeros(3), pictures()[:0]): message_of(lambda: fgsm(linear(), images, labels(), 0.1), "batch of float images")
 
 @pytest.mark.parametrize("wrong", [labels()[:5], labels().float(), labels()[:, None], labels().int(), None, [0, 1, 2, 0, 1, 2]], ids=["too few", "floats", "a column", "int32", "None", "a list"])
