@@ -10,7 +10,7 @@ __all__ = ['save_checkpoint', 'load_checkpoint', 'checkpoint_paths']
 # %% ../nbs/backstage/06_checkpoints.ipynb #4f2d4a81
 from pathlib import Path
 from .processes import own_rng
-from .state import read_state, rng_state, set_rng_state, write_state
+from .state import read_state, renamed, rng_state, set_rng_state, write_state
 from .support import CourseError
 
 # %% ../nbs/backstage/06_checkpoints.ipynb #4abee9a3
@@ -35,16 +35,25 @@ def save_checkpoint(
     return write_state(path, state)
 
 # %% ../nbs/backstage/06_checkpoints.ipynb #28b42ff8
+def _with_present_names(state):
+    "A checkpoint that was written when some things had other names, as it would be written now"
+    if not isinstance(state, dict) or "players" not in state: return state
+    for old, new in ("dice", "rng_state"), ("epoch_dice", "epoch_rng_state"):
+        if old in state: state[new] = state.pop(old)
+    for saved in state["players"].values(): saved["module"] = renamed(saved["module"])
+    for saved in state["callbacks"].values():
+        kept = saved.get("weights")
+        if isinstance(kept, dict): saved["weights"] = renamed(kept)
+        if isinstance(kept, list): saved["weights"] = [renamed(weights) for weights in kept]
+    return state
+
 def load_checkpoint(
     run,    # a `Trainer` like the one that was saved
     path,   # of the file
 ):
     "Put a trainer into the state that was saved; when the file does not fit, nothing is changed"
-    state = read_state(path)
+    state = _with_present_names(read_state(path))
     if why := _misfit(run, state): raise CourseError(f"The checkpoint {path} does not fit: {why}.")
-    # their names once
-    for old, new in ("dice", "rng_state"), ("epoch_dice", "epoch_rng_state"):
-        if old in state: state[new] = state.pop(old)
     for player in run.players:
         saved = state["players"][player.name]
         player.module.load_state_dict(saved["module"])

@@ -96,6 +96,6 @@ def _read_photos(body, folder, size, steps):
     head = nn.Linear(data["train"][0].shape[1], 2)
     batches = Batches(*data["train"], batch_size=min(32, len(data["train"][0])), drop_last=True)
     fit(head, F.cross_entropy, batches, -(-steps//len(batches)), lr=0.003, schedule=one_cycle,
-        device="cpu")
+        device=data["train"][0].device)
     return evaluate(head, Batches(*data["valid"]), lambda module, batch:
                     accuracy(module(batch[0]), batch[1]))["loss"]

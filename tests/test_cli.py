@@ -46,8 +46,8 @@ def test_a_copy_begins_with_its_title_and_keeps_what_is_taught(tmp_path):
         there, here = (json.loads((folder/name).read_text(encoding="utf-8")) for folder in (ROOT/"nbs", tmp_path))
         assert "".join(here["cells"][0]["source"]).startswith("# "), name
         text = [line for cell in here["cells"] for line in "".join(cell["source"]).splitlines()]
-        assert not [line for line in text if line.startswith("#|") or "google.colab" in line or "colab-badge" in line], name
-        left = [cell for cell in there["cells"] if "google.colab" not in str(cell["source"]) and "colab-badge" not in str(cell["source"])]
+        assert not [line for line in text if line.startswith("#|") or "google.colab" in line or "images/colab.svg" in line], name
+        left = [cell for cell in there["cells"] if "google.colab" not in str(cell["source"]) and "images/colab.svg" not in str(cell["source"])]
         assert text == [line for cell in left for line in "".join(cell["source"]).splitlines() if not line.startswith("#|")], name
         assert [cell["outputs"] for cell in here["cells"] if cell.get("outputs")] == [cell["outputs"] for cell in left if cell.get("outputs")], name
 
