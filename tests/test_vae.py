@@ -106,19 +106,20 @@ def test_bound_is_below_the_likelihood_and_climbs_to_it():
     bounds = [importance_weighted_bound(model, x.repeat(200, 1, 1, 1), count).mean().item() for count in (1, 10, 1000)]
     assert bounds[0] < bounds[1] < truth+0.01 and abs(bounds[2]-truth) < 0.01
 
+def standard_error(draws): return draws.std().item()/len(draws)**0.5
+
 def test_one_sample_is_the_plain_bound_with_the_kl_in_closed_form():
-    model, x = Line(), black_and_white(4, 1, 2, 2).repeat(5000, 1, 1, 1)
-    torch.manual_seed(0)
-    by_draws, by_formula = negative_bound(model, x).mean().item(), vae_loss(model, x)["loss"].item()
-    assert abs(by_draws-by_formula) < 0.03
+    model, x = Line(), black_and_white(4, 1, 2, 2).repeat(25_000, 1, 1, 1)
+    by_draws, by_formula = negative_bound(model, x), vae_loss(model, x)["loss"].item()
+    assert abs(by_draws.mean().item()-by_formula) < 6*standard_error(by_draws) < 0.06
 
 def test_what_is_lost_is_the_kl_to_the_true_posterior():
     model, x = Line(), black_and_white(1, 1, 2, 2)
     z = torch.linspace(-9, 9, 4001)[:, None]
     log_q, log_joint = log_normal(z, *model.encode(z)), bernoulli_log_likelihood(model.decode(z), to_probabilities(x).expand(4001, -1, -1, -1))+log_normal(z)
     gap = (log_q.exp()*(log_q-log_joint+model.log_p(x))).sum().item()*18/4000
-    torch.manual_seed(0)
-    assert abs(model.log_p(x).item()+negative_bound(model, x.repeat(100_000, 1, 1, 1)).mean().item()-gap) < 0.02
+    bound = negative_bound(model, x.repeat(100_000, 1, 1, 1))
+    assert abs(model.log_p(x).item()+bound.mean().item()-gap) < 6*standard_error(bound) < 0.06
 
 def test_chunks_do_not_change_the_bound():
     model, x = VAE(4, 2, 8), black_and_white(7, 1, 4, 4)
