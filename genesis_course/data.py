@@ -187,8 +187,8 @@ def first_copy(
 ):
     "For each image the index of the first one that equals it: its own, where it is no copy; [N] int64"
     seen = {}
-    return torch.tensor([seen.setdefault(image.tobytes(), i) for i,
-                         image in enumerate(images.cpu().numpy())])
+    return torch.tensor([seen.setdefault(image.tobytes(), i)
+                         for i, image in enumerate(images.cpu().numpy())])
 
 # %% ../nbs/02_data.ipynb #3d8751e1
 def split_set(

@@ -6,26 +6,24 @@ Docs: https://genesis-course.github.io/genesis-course/evaluation.html.md"""
 
 # %% auto #0
 __all__ = ['FeatureNet', 'as_judged', 'features', 'read_digits', 'frechet_gaussians', 'frechet_distance', 'extrapolated_distance',
-           'squared_mmd', 'kernel_distance', 'nearest', 'precision_recall', 'Report', 'measures', 'report', 'closeness',
-           'Copies', 'find_copies']
+           'squared_mmd', 'kernel_distance', 'precision_recall', 'measures', 'report', 'closeness', 'find_copies']
 
 # %% ../nbs/10_evaluation.ipynb #2245e961
 import functools
-import math
-import numbers
-from dataclasses import dataclass, field
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from .cnn import conv_block
-from .data import ImageSet, to_floats
-from .plots import Table
-from .support import CourseError, check_int
+from .data import to_floats
+from .guards.evaluation import checked
+from .reports import (Copies, Report, distances, mean_and_spread,
+                                    missing_digits)
 from .state import load_weights
 
 # %% ../nbs/10_evaluation.ipynb #2bb077e7
 class FeatureNet(nn.Module):
-    "A small reader of grey digits [B, 1, 28, 28] in [-1, 1]: `body` gives 64 features, `head` the logits of ten classes"
+    "Reads grey digits [B, 1, 28, 28] in [-1, 1]: `body` gives 64 features, `head` ten logits"
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(
@@ -36,74 +34,45 @@ class FeatureNet(nn.Module):
     def forward(self, x): return self.head(self.body(x))
 
 # %% ../nbs/10_evaluation.ipynb #3148d1e6
+@checked
 def as_judged(
     images,   # an ImageSet, or a tensor [N, 1, H, W]: uint8, or floats in [-1, 1]
 ):
-    "Images as the feature network sees them, [N, 1, 28, 28] in [-1, 1]: resized in one fixed way, bicubic with antialiasing"
-    if isinstance(images, ImageSet): images = images.images
-    _check_judged(images)
+    "Images as the feature network sees them, [N, 1, 28, 28] in [-1, 1]: bicubic, antialiased"
+    images = getattr(images, "images", images)
     if images.dtype == torch.uint8: images = to_floats(images)
     if images.shape[-2:] != (28, 28):
         images = F.interpolate(images, (28, 28), mode="bicubic", antialias=True)
     return images.float().clamp(-1, 1)
 
-# %% ../nbs/10_evaluation.ipynb #7430dd31
-def _check_judged(images):
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not (images.dtype == torch.uint8
-        or images.is_floating_point()):
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images,
-            torch.Tensor) else type(images).__name__
-        raise CourseError(f"Images to be judged are a tensor [N, 1, H, W], uint8 or floats in [-1, "
-                          f"1]; this is {what}.")
-    if images.shape[1] != 1:
-        raise CourseError(f"The feature network reads grey digits, but these images have "
-                          f"{images.shape[1]} channels. "
-            "For colour, judge features of another network: frechet_distance takes any [N, D].")
-    if not len(images): raise CourseError("There is no image to judge: this batch is empty.")
-    if images.dtype == torch.uint8: return
-    if not images.isfinite().all():
-        bad = int((~images.isfinite()).flatten(1).any(dim=1).sum())
-        raise CourseError(f"{bad:,} of {len(images):,} images contain NaN or infinite values: the "
-                          f"generator has diverged. "
-            "Go back to an earlier checkpoint, or lower its learning rate.")
-    low, high = images.min().item(), images.max().item()
-    if low < -1.5 or high > 1.5:
-        raise CourseError(
-            f"Images to be judged lie in [-1, 1], but these span {low:.3g} to {high:.3g}. "
-            "Rescale them, or pass uint8.")
-    if len(images) > 1 and low >= 0 and high > 0:
-        raise CourseError(f"Images to be judged lie in [-1, 1], but these span {low:.3g} to "
-                          f"{high:.3g}: they seem to be in [0, 1] "
-            "(does a sigmoid end the generator?). Use 2*images-1.")
-
 # %% ../nbs/10_evaluation.ipynb #b9c0760d
 @functools.lru_cache(maxsize=4)
-def _judge(device):
+def _reader(device):
     "The shipped feature network on a device, in evaluation mode"
     network = FeatureNet()
     network.load_state_dict(load_weights("features")[0])
     return network.eval().requires_grad_(False).to(device)
 
+@checked
 @torch.no_grad()
 def features(
     images,   # an ImageSet, or a tensor [N, 1, H, W] of any size: uint8, or floats in [-1, 1]
 ):
     "What the shipped feature network sees in each image, [N, 64]"
-    images = images.images if isinstance(images, ImageSet) else images
-    _check_judged(images)
-    return torch.cat([_judge(str(images.device)).body(as_judged(part))
-                      for part in images.split(1000)])
-
-def _as_features(images): return images if getattr(images, "ndim", 0) == 2 else features(images)
+    images = getattr(images, "images", images)
+    body = _reader(str(images.device)).body
+    return torch.cat([body(as_judged(part)) for part in images.split(1000)])
 
 # %% ../nbs/10_evaluation.ipynb #9f9e835d
-@torch.no_grad()
+def _read(seen): return _reader(str(seen.device)).head(seen.float()).argmax(dim=1)
+
 def read_digits(
     images,   # as for `features`
 ):
     "The digit that the feature network reads in each image, [N] int64"
-    seen = features(images)
-    return _judge(str(seen.device)).head(seen).argmax(dim=1)
+    return _read(features(images))
+
+def _as_features(images): return images if getattr(images, "ndim", 0) == 2 else features(images)
 
 # %% ../nbs/10_evaluation.ipynb #a302df5e
 def frechet_gaussians(
@@ -112,7 +81,7 @@ def frechet_gaussians(
     mean_b,   # [D]
     cov_b,    # [D, D]
 ):
-    "Squared Fréchet distance of two Gaussians (Dowson & Landau 1982): |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½)"
+    "Squared Fréchet distance of two Gaussians: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½)"
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors*values.clamp(min=0).sqrt() @ vectors.T                       # Σ₁^½
     eigenvalues = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0)       # those of Σ₁Σ₂
@@ -120,81 +89,47 @@ def frechet_gaussians(
     return ((mean_a-mean_b).square().sum() + trace.clamp(min=0)).item()
 
 # %% ../nbs/10_evaluation.ipynb #f6591ad7
+def _double(*sets): return [x.detach().cpu().double() for x in sets]
+
+@checked
 def frechet_distance(
     a,   # [N, D] features of one set of images
     b,   # [M, D] features of the other
 ):
-    "Fréchet distance of the Gaussians fitted to two sets of features, FID for short (Heusel et al. 2017, eq. 6)"
-    a, b = _check_pair(a, b, least=lambda d: d+1)
-    (mean_a, cov_a), (mean_b, cov_b) = ((x.mean(dim=0), torch.atleast_2d(x.T.cov()))
-                                        for x in (a, b))
-    return frechet_gaussians(mean_a, cov_a, mean_b, cov_b)
-
-# %% ../nbs/10_evaluation.ipynb #74684dc2
-def _check_features(x, name):
-    if not isinstance(x, torch.Tensor) or x.ndim != 2 or not x.is_floating_point():
-        what = f"{x.dtype} {list(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
-        raise CourseError(
-            f"The {name} set must be features, a float tensor [N, D]; this is {what}. "
-            "Images become features with features(images).")
-    bad = int((~x.isfinite()).any(dim=1).sum())
-    if bad:
-        raise CourseError(
-            f"{bad:,} of {len(x):,} rows of the {name} set contain NaN or infinite values. "
-            "Look at the images they come from: their generator has probably diverged.")
-    return x.detach().cpu().double()
-
-def _check_pair(a, b, least=1):
-    "Both sets as float64 on the CPU; `least`: images needed on each side, or for a Gaussian a function of the number of features"
-    a, b = _check_features(a, "first"), _check_features(b, "second")
-    if a.shape[1] != b.shape[1]:
-        raise CourseError(f"The two sets have {a.shape[1]} and {b.shape[1]} features: they come "
-                          f"from different networks. "
-            "Use one network for both.")
-    needed = least(a.shape[1]) if callable(least) else least
-    why = (f"A Gaussian in {a.shape[1]} dimensions wants more images than that, better ten times "
-           f"as many. " if callable(least) else "")
-    for name, x in ("first", a), ("second", b):
-        if len(x) < needed:
-            raise CourseError(f"{why}Each side needs at least {needed:,} image{'s'*(needed > 1)}; "
-                              f"the {name} set has {len(x):,}. Draw more.")
-        if needed > 1 and bool((x == x[0]).all()):
-            raise CourseError(f"All {len(x):,} rows of the {name} set are equal: its images are "
-                              f"one and the same picture, "
-                "blank or collapsed. Look at them before you measure them.")
-    return a, b
+    "FID: Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017, eq. 6)"
+    a, b = _double(a, b)
+    cov_a, cov_b = (torch.atleast_2d(x.T.cov()) for x in (a, b))
+    return frechet_gaussians(a.mean(dim=0), cov_a, b.mean(dim=0), cov_b)
 
 # %% ../nbs/10_evaluation.ipynb #edd99e96
+@checked
 def extrapolated_distance(
     a,           # [N, D] features of one set of images
-    # [M, D] features of the other; where it is the same tensor as `a`, the draws are disjoint
-    b,
+    b,           # [M, D] features of the other; the same tensor as `a`: draws are disjoint
     points=6,    # sizes to measure at, from a fourth of what there is upwards
     splits=4,    # random draws at each size
     seed=0,      # of the draws
 ):
-    "FID for infinitely many images: the line in 1/n through the FIDs of draws, read at 0 (after Chong & Forsyth 2020)"
-    a, b = _check_pair(a, b, least=lambda d: 4*(d+1))
-    points, splits = check_int("points", points, 2), check_int("splits", splits)
+    "FID at n = ∞: the line in 1/n through the FIDs of draws, read at 0 (Chong & Forsyth 2020)"
+    a, b = _double(a, b)
     one_set = a.shape == b.shape and torch.equal(a, b)
     most = len(a)//2 if one_set else min(len(a), len(b))
     rng, inverse, values = torch.Generator().manual_seed(seed), [], []
     for n in torch.linspace(most/4, most, points).int().tolist()*splits:
         rows = torch.randperm(len(a), generator=rng)
         others = rows[n:] if one_set else torch.randperm(len(b), generator=rng)
-        inverse.append([1., 1/n])
-        values.append([frechet_distance(a[rows[:n]], b[others[:n]])])
-    line = torch.linalg.lstsq(torch.tensor(inverse).double(),
-                              torch.tensor(values).double()).solution
-    return line[0].item()
+        inverse.append(1/n)
+        values.append(frechet_distance(a[rows[:n]], b[others[:n]]))
+    return float(np.polyfit(inverse, values, 1)[1])
 
 # %% ../nbs/10_evaluation.ipynb #bf767dff
+@checked
 def squared_mmd(
     a,   # [N, D] features
     b,   # [M, D] features
 ):
-    "Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, Lemma 6), kernel (x·y/D + 1)³"
-    a, b = _check_pair(a, b, least=2)
+    "Unbiased squared MMD (Gretton et al. 2012, Lemma 6) with the kernel (x·y/D + 1)³"
+    a, b = _double(a, b)
     def kernel(x, y): return (x @ y.T/x.shape[1] + 1)**3
     def mean_of_pairs(x):
         k = kernel(x, x)
@@ -202,6 +137,7 @@ def squared_mmd(
     return (mean_of_pairs(a) + mean_of_pairs(b) - 2*kernel(a, b).mean()).item()
 
 # %% ../nbs/10_evaluation.ipynb #e0c3ec16
+@checked
 def kernel_distance(
     a,             # [N, D] features
     b,             # [M, D] features
@@ -209,76 +145,35 @@ def kernel_distance(
     size=None,     # of each draw; None: half of the smaller set, 1,000 at most
     seed=0,        # of the draws
 ):
-    "KID (Bińkowski et al. 2018): mean of the squared MMD over random subsets, and its spread over them"
-    a, b = _check_pair(a, b, least=2)
-    least = min(len(a), len(b))
-    size = max(2, min(1000, least//2)) if size is None else check_int("size", size, 2, least)
+    "KID: mean of the squared MMD over random subsets, and its spread (Bińkowski et al. 2018)"
+    size = size or max(2, min(1000, min(len(a), len(b))//2))
     rng = torch.Generator().manual_seed(seed)
     def draw(x): return x[torch.randperm(len(x), generator=rng)[:size]]
-    values = torch.tensor([squared_mmd(draw(a), draw(b))
-                           for _ in range(check_int("subsets", subsets, 2))])
+    values = torch.tensor([squared_mmd(draw(a), draw(b)) for _ in range(subsets)])
     return values.mean().item(), values.std().item()
 
 # %% ../nbs/10_evaluation.ipynb #52dd3319
-def _distances(a, b):
-    "Distances of each row of a to all rows of b, in pieces that fit into memory"
-    for part in a.split(2048): yield torch.cdist(part, b)
-
-def nearest(
-    a,   # [N, D] features
-    b,   # [M, D] features
-):
-    "For each row of `a` the distance to its nearest row of `b`, [N], and which row that is, [N] int64"
-    a, b = _check_pair(a, b)
-    pairs = [part.min(dim=1) for part in _distances(a, b)]
-    return torch.cat([values for values, _ in pairs]), torch.cat([indices for _, indices in pairs])
-
-# %% ../nbs/10_evaluation.ipynb #f73248a1
 def _radii(x, neighbours):
-    "Distance of each row to its k-th nearest other row, [N, 1]; the smallest value is the row itself"
-    return torch.cat([part.topk(neighbours+1, largest=False).values[:, -1:]
-                      for part in _distances(x, x)])
+    "Distance of each row to its k-th nearest other row, [N]; the nearest of all is the row itself"
+    nearest = [part.topk(neighbours+1, largest=False).values for part in distances(x, x)]
+    return torch.cat(nearest)[:, -1]
 
 def _share_inside(points, centres, radii):
-    return torch.cat([(part <= radii.T).any(dim=1)
-                      for part in _distances(points, centres)]).double().mean().item()
+    "Share of the points that lie in one of the balls"
+    inside = [(part <= radii).any(dim=1) for part in distances(points, centres)]
+    return torch.cat(inside).double().mean().item()
 
+# %% ../nbs/10_evaluation.ipynb #f73248a1
+@checked
 def precision_recall(
     real,           # [N, D] features
     fake,           # [M, D] features
     neighbours=3,   # k: a ball reaches from a point to its k-th nearest neighbour
 ):
-    "Share of fakes within the balls of the real, and of the real within the balls of the fakes (Kynkäänniemi et al. 2019)"
-    neighbours = check_int("neighbours", neighbours, 1)
-    real, fake = _check_pair(real, fake, least=neighbours+1)
+    "Share of fakes in balls of the real, and of the real in balls of the fakes (Kynkäänniemi 2019)"
+    real, fake = _double(real, fake)
     return (_share_inside(fake, real, _radii(real, neighbours)),
             _share_inside(real, fake, _radii(fake, neighbours)))
-
-# %% ../nbs/10_evaluation.ipynb #296236ca
-@dataclass(repr=False)
-class Report:
-    "What `report` measured"
-    n: int                                      # images on each side of every comparison
-    # of the real images, over which mean and spread are taken
-    splits: int
-    fake: dict                                  # {measure: (mean, spread)}, generated against real
-    # the same for real against real: what a perfect generator gets
-    floor: dict
-    notes: list = field(default_factory=list)   # sentences on what deserves a look
-
-    def table(self):
-        def text(value):
-            digits = max(0, -math.floor(math.log10(max(value[1], 1e-3))))
-            return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
-        return Table(["", "generated", "real (floor)"],
-                     [[name, text(self.fake[name]), text(self.floor[name])] for name in self.fake])
-
-    def _repr_markdown_(self):
-        method = (f"n = {self.n:,} images a side; mean ± spread over {self.splits} splits of the "
-                  f"real ones. Features: the course's own network, not Inception.")
-        return "\n\n".join([self.table()._repr_markdown_(), method, *self.notes])
-
-    def __repr__(self): return self._repr_markdown_()
 
 # %% ../nbs/10_evaluation.ipynb #521606f4
 def measures(
@@ -291,72 +186,43 @@ def measures(
             "precision": precision, "recall": recall}
 
 # %% ../nbs/10_evaluation.ipynb #6235323d
+@checked
 def report(
     real,       # real images as for `features`, or their features [N, 64]
     fake,       # generated images, or their features [M, 64]
-    # images on each side; None: half of the real ones, if there are as many generated, and 2,000 at
-    # most
-    n=None,
+    n=None,     # images on each side; None: as many as half of the real ones allow, 2,000 at most
     splits=5,   # random halves of the real images to average over
     seed=0,     # of the halves
 ):
-    "FID, KID, precision and recall of generated images, each with its spread and its floor: a `Report`"
-    real, fake = (_as_features(side) for side in (real, fake))
-    real, fake = _check_pair(real, fake, least=lambda d: d+1)
-    least, most = real.shape[1]+1, min(len(real)//2, len(fake))
-    if most < least:
-        raise CourseError(f"The floor compares two halves of the real images, and {least-1} "
-                          f"features need {least} images on each side: "
-            f"at least {2*least} real ones. There are {len(real):,}. Load more.")
-    n = min(most, 2000) if n is None else check_int("n", n, least, most)
+    "FID, KID, precision and recall of generated images, with spread and floor: a `Report`"
+    real, fake = _double(_as_features(real), _as_features(fake))
+    n = n or min(len(real)//2, len(fake), 2000)
     rng, results = torch.Generator().manual_seed(seed), []
-    for _ in range(check_int("splits", splits, 2)):
+    for _ in range(splits):
         rows, others = (torch.randperm(len(side), generator=rng) for side in (real, fake))
         first, second, made = real[rows[:n]], real[rows[n:2*n]], fake[others[:n]]
         results.append((measures(first, made), measures(first, second)))
-    return Report(n, splits, *(_mean_and_spread(side) for side in zip(*results)),
-                  _class_notes(real, fake))
-
-# %% ../nbs/10_evaluation.ipynb #1e4e60af
-def _mean_and_spread(results):
-    columns = {name: torch.tensor([result[name] for result in results]) for name in results[0]}
-    return {name: (values.mean().item(), values.std().item()) for name, values in columns.items()}
-
-def _class_notes(real, fake):
-    "Sentences on digits that are missing"
-    if real.shape[1] != 64: return []
-    shares = [_judge("cpu").head(side.float()).argmax(dim=1).bincount(minlength=10)/len(side)
-              for side in (real, fake)]
-    usual, made = ([digit for digit in range(10) if share[digit] > 0.02] for share in shares)
-    lost = [digit for digit in usual if shares[1][digit] < 0.25*shares[0][digit]]
-    notes = []
-    if len(usual) == 1:
-        notes.append(f"All real images read as {usual[0]}: one class only. These figures say "
-                     f"nothing about other digits; compare with a set that has them.")
-    elif len(made) == 1:
-        notes.append(f"Nearly all generated images read as {made[0]}, the real ones as "
-                     f"{len(usual)} digits: the generator has collapsed to one class.")
-    elif lost: notes.append(
-        f"Hardly any generated image reads as {', '.join(map(str, lost))}: look for dropped modes.")
-    return notes
+    generated, floor = (mean_and_spread(side) for side in zip(*results))
+    notes = missing_digits(_read(real), _read(fake)) if real.shape[1] == 64 else []
+    return Report(n, splits, generated, floor, notes)
 
 # %% ../nbs/10_evaluation.ipynb #d05b6606
+@checked
 def closeness(
     a,              # [N, D] features of the images in question
     b,              # [M, D] features of the images that they may be copies of
     neighbours=5,   # how many more of `b` to compare the nearest one with
 ):
-    "For each row of `a`: distance to the nearest row of `b`, divided by the mean distance to the next ones, [N]; and which row that is"
-    a, b = _check_pair(a, b)
-    check_int("neighbours", neighbours, 1, len(b)-1)
-    found = [part.topk(neighbours+1, largest=False) for part in _distances(a, b)]
+    "Distance to the nearest row of `b` over the mean distance to the next ones, [N]; and its index"
+    a, b = _double(a, b)
+    found = [part.topk(neighbours+1, largest=False) for part in distances(a, b)]
     values = torch.cat([each.values for each in found])
     indices = torch.cat([each.indices for each in found])
     return values[:, 0]/values[:, 1:].mean(dim=1).clamp(min=1e-12), indices[:, 0]
 
 # %% ../nbs/10_evaluation.ipynb #01540e2c
 def _closest_view(images, train, shifts):
-    "The smallest `closeness` of an image and of its moved versions, and the training image that it points to"
+    "The smallest `closeness` of an image and its moved versions, and whose copy it would be"
     if shifts == 0: return closeness(_as_features(images), train)
     images, around = as_judged(images), range(-shifts, shifts+1)
     views = [closeness(features(images.roll((down, right), (2, 3))), train) for down in around
@@ -366,44 +232,18 @@ def _closest_view(images, train, shifts):
     return best.values, indices.gather(0, best.indices[None])[0]
 
 # %% ../nbs/10_evaluation.ipynb #4e8ebdd8
-@dataclass(repr=False)
-class Copies:
-    "What `find_copies` found"
-    found: torch.Tensor      # [N] bool: the score is below the threshold
-    score: torch.Tensor      # [N] `closeness` to the training images
-    nearest: torch.Tensor    # [N] int64: the training image that it would be a copy of
-    threshold: float         # set by images that cannot be copies
-    alarms: float            # share of innocent images that would be accused
-
-    def __repr__(self):
-        return (f"{int(self.found.sum()):,} of {len(self.found):,} are too close to a training "
-                f"image; {self.alarms:.1%} would be chance")
-
+@checked
 def find_copies(
-    # generated images as for `features`, or (without shifts) their features; so for the next two
-    fake,
-    train,          # all training images
+    fake,           # generated images as for `features`, or (without shifts) their features
+    train,          # all training images, or their features
     held_out,       # real images that were not trained on; they cannot be copies
     alarms=0.01,    # share of innocent images that may be accused
-    shifts=0,       # also try every image moved by up to so many pixels of 28, in both directions
+    shifts=0,       # also try every image moved by up to so many pixels of 28
 ):
-    "Which generated images lie closer to a training image than new real ones do, all but a share of `alarms`"
-    known, shifts = _as_features(train), check_int("shifts", shifts, 0, 4)
+    "Which images are closer to a training image than new real ones: `Copies`"
+    known = _as_features(train)
     usual, _ = _closest_view(held_out, known, shifts)
-    rank = _rank(alarms, len(usual))
+    rank = int(alarms*(len(usual)+1) + 1e-9)             # rounding must not cost a rank
     threshold = usual.sort().values[rank-1].item()
     score, index = _closest_view(fake, known, shifts)
     return Copies(score < threshold, score, index, threshold, rank/(len(usual)+1))
-
-# %% ../nbs/10_evaluation.ipynb #ae6c865b
-def _rank(alarms, count):
-    "Which of `count` sorted innocent scores is the threshold"
-    if isinstance(alarms, bool) or not isinstance(alarms, numbers.Real) or not 0 < alarms < 1:
-        raise CourseError(f"alarms is the share of innocent images that may be accused, between 0 "
-                          f"and 1; this is {alarms!r}.")
-    rank = int(alarms*(count+1)+1e-9)
-    if rank < 1:
-        raise CourseError(f"To accuse at most {alarms:.2%} wrongly, at least "
-                          f"{math.ceil(1/alarms)-1:,} held-out images are needed; "
-            f"there are {count:,}. Hold out more, or allow more false alarms.")
-    return rank

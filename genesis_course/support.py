@@ -59,7 +59,7 @@ def check_number(
     most=math.inf,     # upper end
     open=True,         # whether the lower end itself is excluded
 ):
-    "The value as a float; `CourseError` when it is not a finite number above `least` (or equal, when not `open`) and up to `most`"
+    "The value as a float; `CourseError` when it is no finite number from `least` to `most`"
     fits = isinstance(value, numbers.Real) and not isinstance(value,
         bool) and (value > least or value == least and not open) and value <= most
     if fits and math.isfinite(value): return float(value)
