@@ -6,12 +6,15 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/support.html.md"
 
 # %% auto #0
 __all__ = ['CourseError', 'check_int', 'check_counts', 'check_number', 'check_fraction', 'describe', 'checker', 'message_of',
-           'home', 'data_folder', 'explain_os_error', 'write_atomically', 'in_notebook', 'import_torchvision']
+           'as_path', 'home', 'data_folder', 'explain_os_error', 'write_atomically', 'in_notebook', 'say', 'never_fail',
+           'import_torchvision']
 
 # %% ../nbs/backstage/00_support.ipynb #089d2d22
+import codecs
 import contextlib
 import errno
 import functools
+import glob
 import math
 import numbers
 import operator
@@ -112,17 +115,60 @@ def message_of(
     try: function(*arguments, **settings)
     except CourseError as error: return str(error)
 
+# %% ../nbs/backstage/00_support.ipynb #234fd95f
+def as_path(
+    value,   # text or a `pathlib.Path`; "~" stands for the reader's own folder
+):
+    "A `pathlib.Path` without `~`; `CourseError` for what no file or folder can be called"
+    try: text = os.fspath(value)
+    except TypeError: text = value
+    if isinstance(text, str) and text:
+        path = _expanded(text)
+        if not _unnameable(path): return path
+        raise CourseError(f"{_short(text)} cannot be a path: {_unnameable(path)}. If it is what a "
+                          "file shall hold, write it into a file first.")
+    advice = (" Give its name instead; the course opens it." if hasattr(value, "read")
+              else " Decode them, as os.fsdecode(…) does." if isinstance(text, bytes) else "")
+    raise CourseError(f"A path is text or a pathlib.Path; this is {_short(value)}.{advice}")
+
+def _expanded(text):
+    path = Path(text)
+    try: expanded = path.expanduser() if text.startswith("~") else path
+    except RuntimeError as error:
+        if not os.path.lexists(text): raise CourseError(
+            f"{_short(text)} begins with ~, but there is no such home folder here. Write the whole "
+            f"path, or ./{path.name} for a file of this name.") from error
+        expanded = path
+    # a file that is called so, as ./~x, must not be expanded by the next who asks
+    return expanded.absolute() if str(expanded).startswith("~") else expanded
+
+# %% ../nbs/backstage/00_support.ipynb #c2225825
+def _unnameable(path):
+    "Why the system could not have a file of this name, or None"
+    try:
+        size = len if os.name == "nt" else lambda part: len(os.fsencode(part))
+        longest = max(map(size, path.parts), default=0)
+        if longest > 255: return f"a name in it has {longest:,} bytes, and 255 are the most"
+        os.lstat(path)
+    except ValueError: return "it holds a character that cannot be in a name here"
+    except OSError as error: return "it is too long" if error.errno == errno.ENAMETOOLONG else None
+
 # %% ../nbs/backstage/00_support.ipynb #781bab75
 def home():
     "Folder for progress and downloads: `GENESIS_HOME`, or `.genesis_course` in the user's own folder"
-    return Path(os.environ.get("GENESIS_HOME") or Path.home()/".genesis_course").expanduser()
+    named = os.environ.get("GENESIS_HOME")
+    if named: return as_path(named)
+    try: return Path.home()/".genesis_course"
+    except RuntimeError as error: raise CourseError(
+        "There is no home folder here in which progress and downloads could be kept. Let "
+        "GENESIS_HOME name a folder that you may write to.") from error
 
 # %% ../nbs/backstage/00_support.ipynb #b6e7bd20
 def data_folder():
     "The folder that `GENESIS_DATA` names, or None; it is only ever read"
     named = os.environ.get("GENESIS_DATA")
     if not named: return None
-    folder = Path(named).expanduser()
+    folder = as_path(named)
     if not folder.is_dir():
         seen = "" if folder.is_absolute() else f" (seen from {Path.cwd()})"
         raise CourseError(f"GENESIS_DATA names {named!r}, which is not a folder{seen}. Give its "
@@ -142,7 +188,8 @@ def explain_os_error(
            errno.EPERM: "you may not write there: choose another folder",
            errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
            errno.EEXIST: "a part of that path is a file, not a folder: choose another folder",
-           errno.EISDIR: "that is a folder: choose another name"}
+           errno.EISDIR: "that is a folder: choose another name",
+           errno.ENAMETOOLONG: "its name is too long: choose a shorter one"}
     return CourseError(f"Could not write {path}: {why.get(error.errno, error.strerror or error)}, "
                        f"and try again. Nothing that was there before is lost.")
 
@@ -152,12 +199,12 @@ def write_atomically(
     data,   # its bytes
 ):
     "Write bytes so that `path` holds all of them or what it held before"
-    path = Path(path)
+    path = as_path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(_UNFINISHED, f".{path.name[:40]}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -170,8 +217,10 @@ def write_atomically(
     return path
 
 # %% ../nbs/backstage/00_support.ipynb #e95756cf
+_UNFINISHED = ".unfinished"          # how a temporary file ends: nobody else's is called so
+
 def _sweep(path):
-    for left in path.parent.glob(f".{path.name}.????????"):
+    for left in path.parent.glob(f".{glob.escape(path.name[:40])}.*{_UNFINISHED}"):
         with contextlib.suppress(OSError):
             if time.time()-left.stat().st_mtime > 3600: left.unlink()
 
@@ -180,6 +229,33 @@ def in_notebook():
     "Whether the output goes to a notebook (Jupyter, Colab), which can show pictures"
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell is not None and shell.has_trait("kernel")
+
+# %% ../nbs/backstage/00_support.ipynb #edf1c408
+_PLAIN = {"✓": "+", "✗": "x", "●": "#", "○": ".", "…": "...", "–": "-", "—": "-", "−": "-",
+          "×": "x", "·": "*", "→": "->", "≤": "<=", "≥": ">=", "’": "'", "“": '"', "”": '"'}
+
+def _plainly(error):
+    "What stands for letters that an encoding lacks"
+    if not isinstance(error, UnicodeEncodeError): raise error
+    lost = error.object[error.start:error.end]
+    return "".join(_PLAIN.get(letter, "?") for letter in lost), error.end
+
+codecs.register_error("genesis_course", _plainly)
+
+# %% ../nbs/backstage/00_support.ipynb #81d52f22
+def say(
+    text,   # anything that can be printed
+):
+    "Print it, in plain signs where the terminal lacks a letter"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(str(text).encode(encoding, "genesis_course").decode(encoding))
+
+def never_fail(
+    *streams,   # such as sys.stdout
+):
+    "Let these streams write plain signs for letters that they lack, from now on"
+    for stream in streams:
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="genesis_course")
 
 # %% ../nbs/backstage/00_support.ipynb #675125f5
 def import_torchvision():
