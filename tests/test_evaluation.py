@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from helpers import normal, message_of
 from genesis_course.data import ImageSet, load_images, to_floats
 from genesis_course.evaluation import (FeatureNet, as_judged, closeness, extrapolated_distance, features, find_copies, frechet_distance, frechet_gaussians, kernel_distance,
-                                       measures, nearest, precision_recall, read_digits, report, squared_mmd)
+                                       measures, precision_recall, read_digits, report, squared_mmd)
 from genesis_course.support import CourseError, import_torchvision
 from genesis_course.state import load_weights
 
@@ -149,11 +149,14 @@ def test_a_set_covers_itself_and_not_what_is_far_away():
     a = normal(50, 3)
     assert precision_recall(a, a) == (1, 1) and precision_recall(a, a+100) == (0, 0)
 
-def test_nearest_finds_itself_across_pieces():
+def test_closeness_points_at_the_nearest_row_across_pieces():
     a = normal(2100, 3)
-    distance, index = nearest(a, a)
-    assert torch.equal(index, torch.arange(2100)) and distance.max() < 1e-6
-    torch.testing.assert_close(nearest(a[:7], a[100:])[0], torch.cdist(a[:7], a[100:]).min(dim=1).values)
+    scores, index = closeness(a, a)
+    assert torch.equal(index, torch.arange(2100)) and scores.max() < 1e-5
+    distance = torch.cdist(a[:7], a[100:]).sort(dim=1)
+    scores, index = closeness(a[:7], a[100:], neighbours=2)
+    assert torch.equal(index, distance.indices[:, 0])
+    torch.testing.assert_close(scores, distance.values[:, 0]/distance.values[:, 1:3].mean(dim=1))
 
 
 # Bias
@@ -233,8 +236,9 @@ def test_a_fresh_set_is_not_accused_of_itself(digits):
     (lambda: kernel_distance(normal(9, 8), normal(9, 8), subsets=1), ["subsets", "2 on"]),
     (lambda: precision_recall(normal(3, 8), normal(9, 8)), ["at least 4", "first set has 3"]),
     (lambda: precision_recall(normal(9, 8), normal(9, 8), neighbours=0), ["neighbours", "1 on"]),
-    (lambda: nearest(normal(3, 8), normal(0, 8)), ["second set has 0"]),
+    (lambda: closeness(normal(3, 8), normal(0, 8)), ["second set has 0"]),
     (lambda: report(normal(100, 64), normal(100, 64)), ["at least 130 real", "There are 100"]),
+    (lambda: report(normal(200, 64), normal(60, 64)), ["65 images", "60 are generated"]),
     (lambda: report(normal(200, 64), normal(200, 64), n=101), ["n: a whole number", "65 to 100"]),
     (lambda: extrapolated_distance(normal(100, 64), normal(900, 64)), ["at least 260"]),
     (lambda: extrapolated_distance(normal(300, 8), normal(300, 8), points=1), ["points", "2 on"]),

@@ -135,6 +135,7 @@ def report(real, fake, n=None, splits=5, seed=0):
     if n is not None: check_int("n", n, least, most)
     check_int("splits", splits, 2)
 
+# %% ../../nbs/backstage/guards/10_evaluation.ipynb #c258629b
 def find_copies(fake, train, held_out, alarms=0.01, shifts=0):
     for x, name in ((fake, "first"), (train, "second"), (held_out, "first")): check_set(x, name)
     check_int("shifts", shifts, 0, 4)
