@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from .checkpoints import load_checkpoint
 from .gpu import AccumulatingTrainer, find_device, find_precision
-from .guards.gpu import did_you_mean
 from .plots import save_picture
 from .processes import processes
 from .recipes import RECIPES
 from .processes import Steps
 from .start import seed_everything
 from .state import read_state, save_weights
-from .support import CourseError, check_int, check_number, write_atomically
+from .support import (CourseError, check_int, check_number, did_you_mean,
+                                    write_atomically)
 from .training import Callback, Checkpoint
 
 # %% ../nbs/backstage/19_command.ipynb #6544d03d

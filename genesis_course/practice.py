@@ -10,7 +10,6 @@ __all__ = ['Exercise', 'all_exercises', 'find', 'grade', 'proofread', 'solved', 
 # %% ../nbs/backstage/04_practice.ipynb #77e715b7
 import ast
 import contextlib
-import difflib
 import importlib
 import inspect
 import json
@@ -21,7 +20,7 @@ from datetime import date
 from typing import Any, Callable
 import torch
 from .grading import Verdict, difference, explain, kind_of, run_limited, seeded
-from .support import home, in_notebook
+from .support import did_you_mean, home, in_notebook
 
 # %% ../nbs/backstage/04_practice.ipynb #b26901df
 @dataclass
@@ -126,9 +125,8 @@ def _grade(exercise, answer):
         name, exercise = exercise, find(exercise)
         if exercise is None:
             known = [e.id for group in all_exercises().values() for e in group]
-            near = difflib.get_close_matches(str(name), known, 1)
-            return Verdict("note", f"There is no exercise {name!r}. "+(f"Did you mean `{near[0]}`?"
-                if near else f"There are: {', '.join(known)}."))
+            advice = did_you_mean(name, known) or f" There are: {', '.join(known)}."
+            return Verdict("note", f"There is no exercise {name!r}.{advice}")
     if _empty(answer): return Verdict("blank", "Replace the gap `...` with your answer, run the "
                                                "cell, and check again.")
     if callable(exercise.solution) != callable(answer):

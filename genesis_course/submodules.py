@@ -10,11 +10,10 @@ __all__ = ['check_network', 'parts', 'named_parts', 'layers_in', 'last_linear', 
 
 # %% ../nbs/backstage/16_submodules.ipynb #450c3bf7
 import copy
-import difflib
 import torch
 from torch import nn
 from .cnn import BatchNorm
-from .support import CourseError, check_int
+from .support import CourseError, check_int, did_you_mean
 
 # %% ../nbs/backstage/16_submodules.ipynb #36315fa0
 def check_network(
@@ -55,9 +54,7 @@ def named_parts(
     known = known or {"": network}
     for name in names:
         if isinstance(name, str) and name in known: continue
-        near = difflib.get_close_matches(str(name), known, 1)
-        advice = (f" Did you mean {near[0]!r}?" if near
-                  else f" Its parts are {', '.join(parts(network))}.")
+        advice = did_you_mean(name, known) or f" Its parts are {', '.join(parts(network))}."
         raise CourseError(f"This network has no part {' '.join(repr(name).split()):.60}.{advice}")
     return {name: known[name] for name in names} or {"": network}
 
