@@ -53,9 +53,9 @@ class Steps:
 
 def play(generator, discriminator, batches, first, steps, lr, decay, pretraining_rate=4e-3, **parts):
     "Both stages on Steps; the averaged generator"
-    from genesis_course.recipes import genesis_game, redrawing
+    from genesis_course.recipes import genesis_game, reconstruction
     from genesis_course.training import Trainer
-    if first: Trainer(redrawing(generator, pretraining_rate), device="cpu").fit(Steps(batches, first))
+    if first: Trainer(reconstruction(generator, pretraining_rate), device="cpu").fit(Steps(batches, first))
     if not steps: return generator
     players, average = genesis_game(generator, discriminator, lr, decay, **parts)
     Trainer(players, [average], device="cpu").fit(Steps(batches, steps))

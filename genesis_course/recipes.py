@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/recipes.html.md"
 
 # %% auto #0
 __all__ = ['RECIPES', 'Experiment', 'cnn_experiment', 'rnn_experiment', 'gpt_experiment', 'vae_experiment', 'gan_game',
-           'genesis_game', 'redrawing', 'gan_experiment', 'genesis_experiment']
+           'genesis_game', 'reconstruction', 'gan_experiment', 'genesis_experiment']
 
 # %% ../nbs/backstage/18_recipes.ipynb #637b40be
 from dataclasses import dataclass, field
@@ -173,7 +173,7 @@ def genesis_game(
     players = genesis_players(generator, discriminator, lr=lr, schedule=warm_up(cosine), **settings)
     return players, EMA(players[1], decay)
 
-def redrawing(
+def reconstruction(
     generator,   # a `GenesisParticle`
     lr=4e-3,     # learning rate
 ):
@@ -220,7 +220,7 @@ def genesis_experiment(
     device=None,     # likewise
     clip=5.,         # norm to which a gradient of the game is clipped; None: not at all
 ):
-    "The genesis particle of chapter 15: redrawing first, then the game"
+    "The genesis particle of chapter 15: reconstruction first, then the game"
     train, test = _two_parts(data, size, seed)
     channels, side = train.images.shape[1:3]
     classes = len(train.classes)
@@ -231,7 +231,7 @@ def genesis_experiment(
         discriminator = ConvDiscriminator(side, 32, channels, classes)
         game = genesis_game(generator, discriminator, lr=(lr, 4/3*lr), clip=clip)
         return _conditional(game, batches, settings, test, data, seed)
-    return Experiment([redrawing(generator)], batches, generator, settings, then=second_stage)
+    return Experiment([reconstruction(generator)], batches, generator, settings, then=second_stage)
 
 RECIPES = {"cnn": cnn_experiment, "rnn": rnn_experiment, "gpt": gpt_experiment,
            "vae": vae_experiment, "gan": gan_experiment, "genesis": genesis_experiment}

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import torch
 from fastcore.nbio import read_nb
-from nbdev.process import NBProcessor
-from nbdev.processors import FilterDefaults, exec_show_docs
 from genesis_course import practice
 from genesis_course.exercises import chapters
 
@@ -115,8 +113,9 @@ FIRST_HELP = re.compile(r"\(?When you are stuck.*|Work it out on paper; `hint.*|
 @functools.lru_cache(maxsize=None)
 def page(chapter):
     "The cells of an answer book as nbdev hands them to the site; what runs code for it is left out"
-    steps = [step for step in FilterDefaults().procs() if step is not exec_show_docs]
-    processor = NBProcessor(nb=read_nb(BOOKS[chapter]), procs=steps, rm_directives="quarto")
+    process, processors = (pytest.importorskip(f"nbdev.{name}", reason="needs nbdev") for name in ("process", "processors"))
+    steps = [step for step in processors.FilterDefaults().procs() if step is not processors.exec_show_docs]
+    processor = process.NBProcessor(nb=read_nb(BOOKS[chapter]), procs=steps, rm_directives="quarto")
     processor.process()
     return [(cell.cell_type, cell.source) for cell in processor.nb.cells if cell.get("source")]
 

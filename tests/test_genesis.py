@@ -144,7 +144,7 @@ def test_waves_are_sines_and_cosines_of_doubling_frequency():
 # Parts and training
 
 @pytest.mark.slow
-def test_redrawing_learns_and_moves_both_networks():
+def test_reconstruction_learns_and_moves_both_networks():
     torch.manual_seed(0)
     generator = stirred()
     player = pretraining_player(generator)
@@ -154,7 +154,7 @@ def test_redrawing_learns_and_moves_both_networks():
     assert all((old != new).any() for old, new in zip(before, player.module.parameters()))
 
 
-def test_redrawing_loss_is_the_bound_of_chapter_07_up_to_a_constant():
+def test_reconstruction_loss_is_the_bound_of_chapter_07_up_to_a_constant():
     from torch.distributions import Independent, Normal, kl_divergence
     generator = stirred()
     autoencoder, batch = Autoencoder(generator), (2*torch.rand(5, 1, 12, 12)-1, torch.arange(5) % 3)

@@ -7,8 +7,6 @@ import re
 from collections import Counter
 from pathlib import Path
 import pytest
-from nbdev.process import NBProcessor
-from nbdev.processors import FilterDefaults, exec_show_docs
 
 ROOT = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("measure", ROOT/"tools"/"measure.py")
@@ -33,10 +31,11 @@ def test_a_fault_would_be_seen(tmp_path, monkeypatch):
 
 def page(path):
     "The cells of a notebook as nbdev hands them to the site; what runs code for it is left out"
-    procs = [proc for proc in FilterDefaults().procs() if proc is not exec_show_docs]
-    process = NBProcessor(path, procs=procs, rm_directives="quarto")
-    process.process()
-    return [cell for cell in process.nb.cells if cell.get("source")]
+    process, processors = (pytest.importorskip(f"nbdev.{name}", reason="needs nbdev") for name in ("process", "processors"))
+    procs = [proc for proc in processors.FilterDefaults().procs() if proc is not processors.exec_show_docs]
+    notebook = process.NBProcessor(path, procs=procs, rm_directives="quarto")
+    notebook.process()
+    return [cell for cell in notebook.nb.cells if cell.get("source")]
 
 
 def hidden(text): return re.search(r"^#\|\s*(hide|default_exp)\b", text, re.MULTILINE)

@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 import pytest
 import yaml
-from nbdev.config import get_config
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -19,6 +18,7 @@ from genesis_course import cli
 try: import tomllib
 except ImportError: import tomli as tomllib      # Python 3.10
 
+get_config = pytest.importorskip("nbdev.config", reason="needs nbdev").get_config
 ROOT = Path(__file__).parent.parent
 FOLDERS = ["nbs", "genesis_course", "tests", "tools", "benchmarks"]
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]

@@ -102,7 +102,7 @@ def letter_reader(count=40_000, epochs=5, batch=64, lr=4e-3, weight_decay=0.02):
 
 
 def genesis_particle(epochs=8):
-    "The generator of chapter 15 on MNIST: redrawing for an epoch, then the game; what benchmarks/genesis.py measured travels with it"
+    "The generator of chapter 15 on MNIST: reconstruction for an epoch, then the game; what benchmarks/genesis.py measured travels with it"
     first = genesis_experiment("mnist", clip=None)
     Trainer(first.players, device="cpu").fit(first.batches)
     game = first.then()
