@@ -8,10 +8,10 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/checkpoints.html
 __all__ = ['save_checkpoint', 'load_checkpoint', 'checkpoint_paths']
 
 # %% ../nbs/backstage/09_checkpoints.ipynb #4f2d4a81
-from pathlib import Path
 from .processes import own_rng
-from .state import read_state, renamed, rng_state, set_rng_state, write_state
-from .support import CourseError
+from .state import (generator_states, generators_of, read_state, renamed, rng_state,
+                                  set_generators, set_rng_state, write_state)
+from .support import CourseError, as_path
 
 # %% ../nbs/backstage/09_checkpoints.ipynb #4abee9a3
 _COUNTERS = "step", "epoch", "position", "first_step", "first_epoch"
@@ -27,10 +27,11 @@ def save_checkpoint(
                              for player in run.players}
     callbacks = {type(callback).__name__: callback.state_dict() for callback in run.callbacks}
     states = run.gather(rng_state(run.device))
-    if run.rank: return Path(path)                 # the first of several processes writes
+    if run.rank: return as_path(path)              # the first of several processes writes
     state = {"players": players, "callbacks": callbacks, "history": run.history,
              **{name: getattr(run, name) for name in _COUNTERS},
              "rng_state": states, "epoch_rng_state": run.epoch_rng_state,
+             "loader_rng_state": generator_states(run.batches),
              "scaler": run.fabric.strategy.precision.state_dict() if run.fabric else {}}
     return write_state(path, state)
 
@@ -65,6 +66,8 @@ def load_checkpoint(
         run.fabric.strategy.precision.load_state_dict(state["scaler"])
     for name in (*_COUNTERS, "epoch_rng_state"): setattr(run, name, state[name])
     run.curves, run.pending = state["history"], []
+    loader = state.get("loader_rng_state", [])
+    if len(loader) == len(generators_of(run.batches)): set_generators(run.batches, loader)
     states = state["rng_state"]
     if run.rank < len(states): set_rng_state(states[run.rank], run.device)
     else: own_rng(run)
@@ -89,6 +92,15 @@ def _misfit(run, state):
         if saved["optimizer"] != yours:
             return (f"the optimiser of player {player.name!r} was {saved['optimizer']}, yours is "
                     f"{yours}")
+    return _other_loader(run, state)
+
+def _other_loader(run, state):
+    "Why an epoch cannot go on with these batches, or None"
+    own, kept = len(generators_of(run.batches)), state.get("loader_rng_state")
+    if own and kept is None or state["position"] and own != len(kept or []):
+        return (f"your batches draw from {own} random generator(s) of their own, and it knows of "
+                f"{len(kept or [])}, so the order of the rows would be another. Use the batches "
+                "that it was saved with, or Batches")
     return None
 
 # %% ../nbs/backstage/09_checkpoints.ipynb #a2fc2073

@@ -96,9 +96,19 @@ class Steps:
     def epoch(self, number, start, part):
         "The batches of an epoch from one on; a list of batches is passed over to there"
         takes = epoch_settings(self.batches)
-        if "start" not in takes: return islice(self.batches, start, None)
+        if "start" not in takes:
+            if start: _repeatable(self.batches)
+            return islice(self.batches, start, None)
         self.batches.set_epoch(number, start=start, **({"part": part} if "part" in takes else {}))
         return iter(self.batches)
+
+# %% ../nbs/backstage/08_processes.ipynb #dc4ff934
+def _repeatable(batches):
+    "`CourseError` for a loader whose order cannot be had again from its middle"
+    sampler = getattr(batches, "sampler", None)
+    if not isinstance(sampler, (type(None), torch.utils.data.SequentialSampler)):
+        raise CourseError("A shuffled loader cannot begin in the middle of an epoch here: its "
+                          "order would be another. Use Batches, or begin with a whole epoch.")
 
 # %% ../nbs/backstage/08_processes.ipynb #a8647272
 def processes():

@@ -17,11 +17,12 @@ import threading
 from contextlib import contextmanager
 import torch
 from .checkpoints import checkpoint_paths, load_checkpoint
+from .guards.training import explained
 from .processes import (epoch_settings, has_nan, make_fabric, move, own_rng,
                                       peer_lost, processes,
                                       setup_player, shard)
-from .state import rng_state, set_rng_state
-from .support import CourseError, check_number
+from .state import generator_states, rng_state, set_generators, set_rng_state
+from .support import CourseError, check_number, say
 
 # %% ../nbs/backstage/10_run.ipynb #bacafa24
 def loss_of(
@@ -29,7 +30,7 @@ def loss_of(
     batch,    # for its loss
 ):
     "Pair (loss, {name: other number}) on a batch; `CourseError` when that cannot be minimised"
-    try: result = player.loss(player.network, batch)
+    try: result = explained(player.loss, player.network, batch)
     except RuntimeError as error:
         if "same device" not in str(error): raise
         raise CourseError(
@@ -245,13 +246,14 @@ def epoch_batches(
 ):
     "The batches of this epoch that are still to come, on the device: the rows of this process"
     done, now, takes = run.position, rng_state(run.device), epoch_settings(batches)
-    if not done: run.epoch_rng_state = run.first(now)
+    if not done: run.epoch_rng_state = run.first({**now, "loader": generator_states(batches)})
     if "start" in takes:
         mine = {"part": (run.rank, run.ranks)} if "part" in takes else {}
         batches.set_epoch(run.epoch, start=done, **mine)
         rest = iter(batches)
     else:
         set_rng_state(run.epoch_rng_state, run.device)
+        if done or run.ranks > 1: set_generators(batches, run.epoch_rng_state.get("loader", []))
         rest = iter(batches)
         rest = itertools.chain([*itertools.islice(rest, done+(run.ranks > 1))][done:], rest)
         if done or run.rank: set_rng_state(now, run.device)
@@ -327,6 +329,6 @@ def running(
         if message := _explain(run, error): raise message from error
         raise
     if run.rank: return
-    if run.interrupted: print(run.interrupted_message())
+    if run.interrupted: say(run.interrupted_message())
     elif resume and run.step == started:
-        print(f"Nothing left to train: {run.stopped or f'all {epochs} epochs are done'}.")
+        say(f"Nothing left to train: {run.stopped or f'all {epochs} epochs are done'}.")

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/state.html.md"""
 
 # %% auto #0
 __all__ = ['OLD_NAMES', 'OLD_SETTINGS', 'write_state', 'read_state', 'save_weights', 'load_weights', 'renamed', 'with_new_names',
-           'rng_state', 'set_rng_state']
+           'rng_state', 'set_rng_state', 'generators_of', 'generator_states', 'set_generators']
 
 # %% ../nbs/backstage/07_state.ipynb #a2c10f35
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load, save
-from .support import CourseError, write_atomically
+from .support import CourseError, as_path, write_atomically
 
 # %% ../nbs/backstage/07_state.ipynb #35449a34
 def _pack(value, tensors, where=""):
@@ -68,7 +68,7 @@ def read_state(
     path,   # of a file that `write_state` wrote
 ):
     "The state as it was; `CourseError` for a file that is missing, damaged or not ours"
-    try: data = Path(path).read_bytes()
+    try: data = as_path(path).read_bytes()
     except OSError as error:
         raise CourseError(f"The checkpoint {path} could not be read ({error.strerror}). "
                           "Is the path right?") from error
@@ -90,21 +90,35 @@ def read_state(
 # %% ../nbs/backstage/07_state.ipynb #fa8947bb
 def save_weights(
     path,      # of the file
-    module,    # its parameters and buffers are kept, floats in half precision
+    module,    # its parameters are kept in half precision where that holds them, and its buffers
     **about,   # what one should know: how to build the module, how it was trained, what it scored
 ):
-    "Weights for use, not for resuming: half the size of a checkpoint's or less"
-    weights = {name: value.half() if value.is_floating_point() else value
+    "Weights for use, not for resuming: half the size of a checkpoint's or less; returns the path"
+    if not isinstance(module, torch.nn.Module): raise CourseError(
+        f"save_weights keeps a torch.nn.Module; this is {type(module).__name__}. The file comes "
+        "first, then the network.")
+    buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    weights = {name: value if name in buffers else _halved(value)
                for name, value in module.state_dict().items()}
     return write_state(path, {"weights": weights, "about": about})
+
+# %% ../nbs/backstage/07_state.ipynb #2086d1d1
+def _halved(value):
+    "A tensor in half precision if none of its numbers becomes infinite or 0 by it"
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point(): return value
+    half = value.half()
+    lost = (half.isinf() & ~value.isinf()) | ((half == 0) & (value != 0))
+    return value.float() if lost.any() else half
 
 # %% ../nbs/backstage/07_state.ipynb #f2a921f0
 def load_weights(
     source,   # path of a file that `save_weights` wrote, or the name of weights of the course
 ):
     "State dict in float32, and what is known about it"
-    folder = resources.files("genesis_course")/"weights"
-    path = folder/f"{source}.safetensors" if str(source).isidentifier() else Path(source)
+    folder, path = resources.files("genesis_course")/"weights", as_path(source)
+    named = isinstance(source, str) and source.isidentifier()
+    if named and ((ours := folder/f"{source}.safetensors").is_file() or not path.is_file()):
+        path = ours
     if path.parent == folder and not path.is_file():
         known = ", ".join(sorted(each.stem for each in folder.glob("*.safetensors")))
         raise CourseError(f"No weights called {source!r} come with the course. There are: {known}.")
@@ -113,7 +127,7 @@ def load_weights(
         raise CourseError(f"{path} is not a file of weights but a checkpoint. "
                           "Resume it with fit(…, resume=path).")
     kept = with_new_names(kept)
-    return {name: value.float() if value.is_floating_point() else value
+    return {name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
             for name, value in kept["weights"].items()}, kept["about"]
 
 # %% ../nbs/backstage/07_state.ipynb #54800084
@@ -169,3 +183,57 @@ def set_rng_state(
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state: torch.cuda.set_rng_state(state["cuda"], device)
     if device.type == "mps" and "mps" in state: torch.mps.set_rng_state(state["mps"])
+
+# %% ../nbs/backstage/07_state.ipynb #34dca89d
+_WITHIN = ("sampler", "batch_sampler", "dataset", "datasets", "batches", "loader", "transform",
+           "transforms", "target_transform", "collate_fn")
+
+def generators_of(
+    batches,   # a loader of any kind
+):
+    "The random generators that it, its samplers and its data have for themselves, each once"
+    found, seen, ahead = [], set(), [batches]
+    for each in ahead:
+        if id(each) in seen: continue
+        seen.add(id(each))
+        for name, value in getattr(each, "__dict__", {}).items():
+            if isinstance(value, (torch.Generator, random.Random, np.random.Generator,
+                                  np.random.RandomState)): found.append(value)
+            elif name in _WITHIN: ahead += value if isinstance(value, (list, tuple)) else [value]
+    return list({id(generator): generator for generator in found}.values())
+
+# %% ../nbs/backstage/07_state.ipynb #59ead312
+def _plain(state):
+    "NumPy's states hold arrays; lists do as well"
+    if isinstance(state, dict): return {name: _plain(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
+
+def generator_states(
+    batches,   # a loader of any kind
+):
+    "Where each of `generators_of` stands, for `set_generators`; None for one that does not say"
+    def state_of(generator):
+        if isinstance(generator, torch.Generator): return generator.get_state()
+        if isinstance(generator, random.SystemRandom): return None
+        if isinstance(generator, random.Random): return generator.getstate()
+        if isinstance(generator, np.random.Generator): return _plain(generator.bit_generator.state)
+        return _plain(generator.get_state(legacy=False))
+    return [state_of(generator) for generator in generators_of(batches)]
+
+def set_generators(
+    batches,   # a loader that is built like the one whose generators were kept
+    states,    # from `generator_states`
+):
+    "Put the generators of a loader back; `CourseError` where they are others"
+    own = generators_of(batches)
+    try:
+        for generator, state in zip(own, states, strict=True):
+            if isinstance(generator, torch.Generator): generator.set_state(state)
+            elif isinstance(generator, random.Random): generator.setstate(state)
+            elif isinstance(generator, np.random.Generator): generator.bit_generator.state = state
+            else: generator.set_state(state)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise CourseError(
+            f"These batches draw from {len(own)} random generator(s) of their own, which cannot be "
+            f"put where the {len(states)} of the interrupted run stood. Build them as before, with "
+            "generators that have a seed, or use Batches.") from error

@@ -12,13 +12,12 @@ __all__ = ['Player', 'Callback', 'one_epoch', 'Trainer', 'evaluate', 'accuracy',
 import copy
 import torch
 from .checkpoints import save_checkpoint
-from .guards.training import as_pair, checked
+from .guards.training import as_pair, checked, explained
 from .plots import LivePlot
 from .processes import (Steps, batch_size_of, each_batch, setup_player, sync_buffers,
                                       sync_stop)
 from .run import (Diverged, Run, as_list, epoch_batches, in_mode, log_losses, loss_of,
-                                running,
-                                schedule_factor)
+                                running, schedule_factor)
 from .start import default_device
 from .state import rng_state, set_rng_state
 
@@ -128,7 +127,7 @@ def evaluate(
     sums, count = {}, 0
     with in_mode([module], False):
         for batch in each_batch(batches, device):
-            means, size = measure(module, batch), batch_size_of(batch)
+            means, size = explained(measure, module, batch), batch_size_of(batch)
             if not isinstance(means, dict): means = {"loss": means}
             for name, value in means.items(): sums[name] = sums.get(name, 0.)+size*value
             count += size
@@ -194,6 +193,7 @@ class PlotLosses(Callback):
             self.drawn[name] = len(curve)
 
 # %% ../nbs/03b_training.ipynb #5c908349
+@checked
 def fit(
     model,             # the network
     loss,              # function of (predictions, targets), such as F.cross_entropy
