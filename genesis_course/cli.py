@@ -16,12 +16,15 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 import typer
-from .support import CourseError, data_folder, home, write_atomically
+from .support import (CourseError, as_path, data_folder, home, never_fail,
+                                    write_atomically)
 
 # %% ../nbs/backstage/21_cli.ipynb #fbbcc8d0
 def chapters_folder():
@@ -71,7 +74,8 @@ def copy_chapters(
     source=None,    # the chapters, as shipped with the package
 ):
     "Copy the chapters and their pictures; {name: \"new\" | \"renewed\" | \"unchanged\" | \"yours\"}"
-    destination, source = Path(destination).expanduser(), source or chapters_folder()
+    destination = as_path(destination)
+    source = chapters_folder() if source is None else as_path(source)
     if destination.exists() and not destination.is_dir():
         raise CourseError(f"{destination} is a file, not a folder. Choose another name.")
     if destination.resolve() == source.resolve():
@@ -162,14 +166,20 @@ def _data_sets(folder):
     return sorted({key.split("/")[0] for key, file in FILES.items() if find_file(*file.places)})
 
 def _writable():
-    probe = home()/".probe"
-    try: write_atomically(probe, b"")
-    except CourseError as error:
-        return "course folder", str(error), "export GENESIS_HOME=~/genesis-home"
+    try: probe = write_atomically(home()/".probe", b"")
+    except CourseError as error: return "course folder", str(error), _move_home()
     probe.unlink()
     free = shutil.disk_usage(home()).free/1e9
     return ("course folder", f"{home()} ({free:.0f} GB free)",
             None if free > 0.5 else "free some space: the chapters need half a gigabyte")
+
+def _move_home():
+    "The command that puts the course's folder where one may write"
+    folders = Path(os.path.expanduser("~")), Path.cwd(), Path(tempfile.gettempdir())
+    here = next((folder for folder in folders if folder.is_dir() and os.access(folder, os.W_OK)),
+                folders[-1])
+    set_to = "set" if os.name == "nt" else "export"
+    return f"{set_to} GENESIS_HOME={shlex.quote(str(here/'genesis-home'))}"
 
 def _chapters():
     try: return "chapters", f"{len(list(chapters_folder().glob('[0-9]*.ipynb')))} found", None
@@ -268,6 +278,7 @@ def lab(
     "Open the course in JupyterLab, in your own copy of the chapters."
     if importlib.util.find_spec("jupyterlab") is None: raise CourseError(
         "JupyterLab is not installed. Install it with: pip install 'genesis_course[lab]'")
+    folder = as_path(folder)
     copy(folder)
     screen = has_screen()
     typer.echo("Opening your browser …" if screen
@@ -310,6 +321,7 @@ def train_command(
 # %% ../nbs/backstage/21_cli.ipynb #063fc343
 def main():
     "The `genesis` command"
+    never_fail(sys.stdout, sys.stderr)
     try: app()
     except CourseError as error:
         rank = int(os.environ.get("RANK", 0))                # torchrun's number of this process

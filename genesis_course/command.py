@@ -12,7 +12,6 @@ import importlib.util
 import inspect
 import json
 import os
-from pathlib import Path
 import torch
 from .checkpoints import load_checkpoint
 from .gpu import AccumulatingTrainer, find_device, find_precision
@@ -22,7 +21,7 @@ from .recipes import RECIPES
 from .processes import Steps
 from .start import seed_everything
 from .state import read_state, save_weights
-from .support import (CourseError, check_int, check_number, did_you_mean,
+from .support import (CourseError, as_path, check_int, check_number, did_you_mean,
                                     write_atomically)
 from .training import Callback, Checkpoint
 
@@ -53,7 +52,7 @@ class TensorBoard(Callback):
     def __init__(self,
         folder,     # where its files go
         every=20,   # steps from one look at the history to the next
-    ): self.folder, self.every, self.written = folder, every, {}
+    ): self.folder, self.every, self.written = as_path(folder), every, {}
 
     def before_fit(self, trainer):
         from torch.utils.tensorboard import SummaryWriter
@@ -82,7 +81,7 @@ def loggers(
     board = importlib.util.find_spec("tensorboard") is not None
     if not board and bar and not processes()[0]:
         print("(For curves in TensorBoard: pip install tensorboard)")
-    return [*[Progress()]*bar, *[TensorBoard(folder/"tensorboard")]*board]
+    return [*[Progress()]*bar, *[TensorBoard(as_path(folder)/"tensorboard")]*board]
 
 # %% ../nbs/backstage/19_command.ipynb #f9ddd632
 class RunConfig(Callback):
@@ -201,10 +200,11 @@ def train(
 ):
     "Run a recipe from its beginning, or go on; what was measured, or None after Ctrl-C"
     steps = check_int("steps", steps)
+    if data is not None: as_path(data)
     data = str(data or inspect.signature(_recipe(recipe)).parameters["data"].default)
     place = place_of(device)
     kind = find_precision(precision, place)
-    path = Path(out or f"runs/{recipe}").expanduser()/"checkpoint.safetensors"
+    path = as_path(out or f"runs/{recipe}")/"checkpoint.safetensors"
     about = {"recipe": recipe, "data": data, "batch": batch, "lr": lr, "size": size, "seed": seed}
     _check_run(path, about, resume)
     seed_everything(check_int("seed", seed, 0, 2**32-1))

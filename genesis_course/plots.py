@@ -15,9 +15,9 @@ import math
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 import torch
-from .support import CourseError, check_number, in_notebook, write_atomically
+from .support import (CourseError, as_path, check_number, in_notebook,
+                                    write_atomically)
 
 # %% ../nbs/backstage/01_plots.ipynb #8c6de021
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
@@ -66,7 +66,8 @@ def _say(caption):
     "A caption is text, so that it wraps on a telephone and can be read aloud and translated"
     from IPython.display import HTML, display
     style = "font-size:.9em;opacity:.85;margin:.1em 0 1em"
-    if caption: display(HTML(f'<p class="caption" style="{style}">{html.escape(caption, quote=False)}</p>'))
+    if caption:
+        display(HTML(f'<p class="caption" style="{style}">{html.escape(caption, quote=False)}</p>'))
 
 def _present(fig, caption=None):
     "Show a finished figure once: in the notebook's output, or in a window"
@@ -200,8 +201,7 @@ def save_film(
     hold=1.,      # seconds for which the last frame stays
 ):
     "Write frames as an animated picture, whole or not at all; returns the path"
-    path = Path(path)
-    return write_atomically(path, film_bytes(frames, path.suffix.lower(), seconds, hold))
+    return write_atomically(path, film_bytes(frames, as_path(path).suffix.lower(), seconds, hold))
 
 def show_film(
     frames,         # [T, 1 or 3, H, W] or [T, H, W]: uint8, or float in [-1, 1]
@@ -235,7 +235,7 @@ def save_picture(
     from PIL import Image
     file, sheet = io.BytesIO(), mosaic(images, ncols)
     Image.fromarray(sheet.squeeze(-1).numpy()).save(file, format="PNG")
-    return write_atomically(Path(path), file.getvalue())
+    return write_atomically(path, file.getvalue())
 
 # %% ../nbs/backstage/01_plots.ipynb #8170667f
 def plot_curves(

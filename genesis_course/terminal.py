@@ -33,7 +33,8 @@ def launch(
         path = Path(folder)/"script.py"
         path.write_text(script, encoding="utf-8")
         words = [sys.executable, *torchrun*several, str(path), *map(str, arguments)]
-        started = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
+        room = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+        started = subprocess.Popen(words, env=room, encoding="utf-8", errors="replace",
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    start_new_session=os.name == "posix")
         try: printed, _ = started.communicate(timeout=seconds)

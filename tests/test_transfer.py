@@ -367,7 +367,8 @@ def test_adapters_compute_in_the_precision_of_their_layers(dtype):
     assert {p.dtype for p in network.parameters()} == {dtype} == {network.eval()(pictures().to(dtype)).dtype}
     assert {p.dtype for p in merge(network).parameters()} == {dtype}
 
-def test_adapters_on_tied_weights_keep_them_tied():
+def test_a_layer_that_shares_its_weight_gets_no_adapter_until_it_is_untied():
+    "Merged into a tied weight, the adapter would change the embedding as well"
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
@@ -375,10 +376,24 @@ def test_adapters_on_tied_weights_keep_them_tied():
             self.head.weight = self.embedding.weight
         def forward(self, x): return self.head(self.embedding(x))
     network, x = Tied(), torch.arange(9)
-    before = network(x)
-    torch.testing.assert_close(add_adapters(network, 2, names=["head"])(x), before)
-    assert network.head.parametrizations.weight.original is network.embedding.weight
-    assert merge(network).head.weight is network.embedding.weight
+    before = state(network)
+    message_of(lambda: add_adapters(network, 2, names=["head"]), "'head' shares its weight with 'embedding.weight'", "detach().clone()")
+    assert changed(network, before) == set() and all(weight.requires_grad for weight in network.parameters())
+    network.head.weight.data = network.embedding.weight.data.view(9, 4)          # tied by memory alone
+    message_of(lambda: add_adapters(network, 2, names=["head"]), "shares its weight")
+    network.head.weight = nn.Parameter(network.head.weight.detach().clone())
+    embedding = network.embedding.weight.detach().clone()
+    with_b(add_adapters(network, 2, names=["head"]))
+    adapted = network(x)
+    torch.testing.assert_close(merge(network)(x), adapted)
+    assert torch.equal(network.embedding.weight, embedding) and not torch.equal(network.head.weight, embedding)
+
+def test_one_layer_under_two_names_is_adapted_once():
+    linear = nn.Linear(4, 4)
+    network, x = nn.Sequential(linear, nn.ReLU(), linear, nn.Linear(4, 2)), torch.randn(3, 4)
+    adapted = with_b(add_adapters(network, 2))(x)
+    torch.testing.assert_close(merge(network)(x), adapted)
+    assert network[0] is network[2]
 
 def test_weights_with_adapters_go_to_a_file_and_come_back(tmp_path):
     network = with_b(add_adapters(small(), 2)).eval()

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/guards/transfer.
 
 # %% auto #0
 __all__ = ['checked', 'few_labels', 'freeze', 'unfreeze', 'merge', 'discriminative', 'same_parameters', 'left_out',
-           'GradualUnfreezing', 'all_known', 'add_adapters', 'check_adapter', 'prepare', 'known_way']
+           'GradualUnfreezing', 'all_known', 'add_adapters', 'check_not_tied', 'check_adapter', 'prepare', 'known_way']
 
 # %% ../../nbs/backstage/guards/12_transfer.ipynb #ea0b2bfe
 import torch
@@ -76,6 +76,21 @@ def add_adapters(network, rank, alpha=None, names=None, norms=True):
         raise CourseError("There is no linear or convolutional layer in these parts that could "
                           "take an adapter; unless parts are named, the last one is left out.")
     for name, layer in layers.items(): check_adapter(name, layer, rank)
+    check_not_tied(network, layers)
+
+def check_not_tied(network, layers):
+    "`CourseError` when a layer shares its weight: with an adapter the other would change, too"
+    def place(weight): return weight.untyped_storage().data_ptr(), weight.storage_offset()
+    owners = {}
+    for name, module in network.named_modules():
+        for own, weight in module.named_parameters(recurse=False):
+            owners.setdefault(place(weight), []).append((module, f"{name}.{own}".strip(".")))
+    for name, layer in layers.items():
+        others = [other for module, other in owners[place(layer.weight)] if module is not layer]
+        if others: raise CourseError(
+            f"The layer {name!r} shares its weight with {others[0]!r}, so an adapter in it would "
+            f"change both when it is merged. Leave it out with names=…, or untie them first: "
+            f"layer.weight = torch.nn.Parameter(layer.weight.detach().clone()).")
 
 def check_adapter(name, layer, rank):
     rows, columns = layer.weight.flatten(1).shape
