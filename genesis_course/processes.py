@@ -9,6 +9,7 @@ __all__ = ['tree_map', 'move', 'batch_size_of', 'has_nan', 'epoch_settings', 'ea
            'setup_player', 'shard', 'own_rng', 'peer_lost', 'sync_stop', 'sync_buffers']
 
 # %% ../nbs/backstage/08_processes.ipynb #b68e5a3e
+import atexit
 import inspect
 import logging
 import os
@@ -136,7 +137,12 @@ def make_fabric(
         raise CourseError(f"{what} here: {' '.join(str(error).split())}") from error
     # `fabric run` has done it
     if ranks > 1 and "LT_CLI_USED" not in os.environ: fabric.launch()
+    if ranks > 1: atexit.register(_hang_up)
     return fabric
+
+def _hang_up():
+    "Close the connections before Python ends: a thread that outlives it can abort the process"
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 
 def _several(ranks):
     "Fabric's settings for so many processes: gloo connects processors, nccl graphics cards"
