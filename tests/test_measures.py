@@ -23,7 +23,7 @@ def test_every_room_keeps_its_measures():
 def test_a_fault_would_be_seen(tmp_path, monkeypatch):
     "Planted faults of every kind: a large room, a long line, a check, a private name, a name defined twice, an import for a check"
     module = tmp_path/"cnn.py"
-    module.write_text("from .rnn import _private, check_this\n"+"def attention(x):\n    check_this(x)\n    check_int('x', x)\n    return '"+"x"*130+"'\n"+"x = 1\n"*400)
+    module.write_text("from .rnn import _private, check_this\n"+"def attention(x):\n    check_this(x)\n"+"    check_int('x', x)\n"*10+"    return '"+"x"*130+"'\n"+"x = 1\n"*400)
     monkeypatch.setitem(measure.MODULES, "cnn", module)
     found = "\n".join(measure.faults())
     for word in ("lines in its module", "a line of 1", "check arguments", "private _private", "attention is defined in", "rnn.check_this for a check only"): assert word in found, word
