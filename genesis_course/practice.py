@@ -14,13 +14,16 @@ import importlib
 import inspect
 import json
 import re
+import sys
 import textwrap
+import threading
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Callable
-import torch
-from .grading import Verdict, difference, explain, kind_of, run_limited, seeded
+from .grading import Verdict, difference, explain, kind_of
+from .room import SHOWN, answering, room, shielded
 from .support import did_you_mean, home, in_notebook
+from .watch import Watch
 
 # %% ../nbs/backstage/04_practice.ipynb #b26901df
 @dataclass
@@ -64,7 +67,6 @@ class Exercise:
         self.judge = function
         return function
 
-
 # %% ../nbs/backstage/04_practice.ipynb #97d82ec6
 def all_exercises():
     "Every exercise of the course in reading order: `{chapter: [Exercise, …]}`"
@@ -73,8 +75,15 @@ def all_exercises():
 def _named_exercises():
     "The same with the names that the chapters use: `{chapter: {name: Exercise}}`"
     from genesis_course.exercises import chapters
-    return {chapter: _exercises_in(vars(importlib.import_module(
-        f"genesis_course.exercises.{chapter}"))) for chapter in chapters}
+    names = {chapter: f"genesis_course.exercises.{chapter}" for chapter in chapters}
+    if not sys.modules.keys() >= set(names.values()): _load(names.values())
+    return {chapter: _exercises_in(vars(sys.modules[name])) for chapter, name in names.items()}
+
+def _load(names):
+    "Import answer books, whatever default dtype or device the reader has chosen"
+    def load(): return [importlib.import_module(name) for name in names]
+    with room() as run: _, error = run(load, 600, Watch(), shown=False)
+    if error is not None: raise error
 
 def _exercises_in(names):
     return {name: value for name, value in names.items() if isinstance(value, Exercise)}
@@ -87,36 +96,45 @@ def find(
                  for exercise in group if exercise.id == id), None)
 
 # %% ../nbs/backstage/04_practice.ipynb #e8ce2daa
-def _empty(value): return value is None or value is ... or (isinstance(value, (list, tuple))
-    and len(value) > 0 and all(map(_empty, value))) or (
-    isinstance(value, dict) and len(value) > 0 and all(map(_empty, value.values())))
+def _empty(value, depth=0):
+    "Whether nothing is filled in: None, `...`, or a list or dict of these"
+    if value is None or value is ...: return True
+    if not isinstance(value, (list, tuple, dict)) or not len(value) or depth > 20: return False
+    return all(_empty(item, depth+1)
+               for item in (value.values() if isinstance(value, dict) else value))
 
 def _has_gap(answer):
     "Whether the source of a function or class still holds `...` where code belongs"
     try: tree = ast.parse(textwrap.dedent(inspect.getsource(answer)))
-    except (TypeError, OSError, SyntaxError): return False
+    except Exception: return False
     return any(isinstance(node, (ast.Expr, ast.Assign, ast.Return))
                and isinstance(node.value, ast.Constant) and node.value.value is ...
                for node in ast.walk(tree))
 
-def _observe(exercise, answer, patience=20):
-    "What the exercise sees of an answer; the course's own get more time, for slow machines"
-    threads = torch.get_num_threads()
+def _observe(run, exercise, answer, patience=20, then=lambda seen: seen):
+    "What the exercise sees, or what was raised, and a `Watch`; the course's own get more time"
+    watch = Watch()
     def work():
-        # small sums: a second thread costs more than it brings
-        torch.set_num_threads(1)
-        return exercise.observe(answer)
-    try:
-        with seeded(): return run_limited(work, patience*exercise.seconds)
-    finally: torch.set_num_threads(threads)
+        with watch.over(answer) as watched: seen = exercise.observe(watched)
+        return then(seen)
+    return *run(work, patience*exercise.seconds, watch, shown=patience == 1), watch
 
 # %% ../nbs/backstage/04_practice.ipynb #ceff824c
+_one_at_a_time = threading.RLock()      # what a program shares, two checks cannot both put right
+
 def grade(
     exercise,   # an `Exercise`, or its id
     answer,     # what the learner wrote
 ):
     "A `Verdict` on an answer; whatever the answer does, it is a sentence and never an exception"
-    verdict = _grade(exercise, answer)
+    if answering():
+        return Verdict("note", "An answer cannot check an answer: call `check` outside of it.")
+    try:
+        with shielded(), _one_at_a_time: verdict = _grade(exercise, answer)
+    except KeyboardInterrupt as error: verdict = explain(error, 0)
+    except Exception as error: verdict = Verdict("trouble", f"The check itself stumbled over "
+        f"{type(error).__name__}: {textwrap.shorten(str(error), 200)}. Restart the kernel, and "
+        f"check again.")
     return Verdict("blank", "There is still a gap, `...`, in your answer.") if verdict.status in (
         "wrong", "trouble") and _has_gap(answer) else verdict
 
@@ -134,25 +152,55 @@ def _grade(exercise, answer):
             answer) else ""
         return Verdict("wrong", f"This should be {kind_of(exercise.solution)}, but it is "
                                 f"{kind_of(answer)}.{forgot}")
-    mine, error = _observe(exercise, answer, patience=1)
-    if error is not None: return explain(error, exercise.seconds)
-    if _empty(mine): return Verdict("blank", "It returns None: the gap is not filled yet, or the "
-                                             "`return` is missing.")
-    right, error = _observe(exercise, exercise.solution)
+    with room() as run: return _judge(run, exercise, answer)
+
+def _judge(run, exercise, answer):
+    mine, error, watch = _observe(run, exercise, answer, patience=1)
+    if error is None and _empty(mine): return Verdict("blank", "It returns None: the gap is not "
+        "filled yet, or the `return` is missing.")
+    if error is not None and not watch.left: return _with_notes(explain(error, exercise.seconds),
+                                                                watch)
+    right, fault, usual = _observe(run, exercise, exercise.solution)
     # a fault of the course, not of the learner
-    if error is not None: raise error
-    try: message = _remark(exercise, mine, right)
-    except Exception: message = f"This should behave like {kind_of(right)}, but it does not."
-    return Verdict("wrong", message) if message else Verdict("right", exercise.insight)
+    if fault is not None: raise fault
+    if error is not None: return _with_notes(explain(error, exercise.seconds), watch, usual)
+    message, *slips = _remark(run, exercise, mine, right)
+    touched = {place: name for place, name in watch.touched.items() if place not in usual.touched}
+    if touched and not slips: message = " ".join(filter(None, [message, _overwrites(touched)]))
+    verdict = Verdict("wrong", message) if message else Verdict("right", exercise.insight)
+    return _with_notes(verdict, watch, usual, *slips)
 
 # %% ../nbs/backstage/04_practice.ipynb #0c533a9c
-def _remark(exercise, mine, right):
+def _remark(run, exercise, mine, right):
+    "What is wrong, or None; with the `Watch` of the typical wrong answer that it fits"
     for answer, remark in exercise.wrong:
-        theirs, error = _observe(exercise, answer)
-        if error is None and not difference(mine, theirs, exercise.tolerance): return remark
-    if message := difference(mine, right, exercise.tolerance, values=exercise.judge is None):
-        return message
-    return exercise.judge(mine) if exercise.judge else None
+        fits, error, watch = _observe(run, exercise, answer, then=lambda theirs: not difference(
+            mine, theirs, exercise.tolerance))
+        if isinstance(error, KeyboardInterrupt): raise error
+        if error is None and fits: return remark, watch
+    def compare():
+        if message := difference(mine, right, exercise.tolerance, values=exercise.judge is None):
+            return message
+        return exercise.judge(mine) if exercise.judge else None
+    message, error = run(compare, 20*exercise.seconds, Watch(), shown=False)
+    if isinstance(error, KeyboardInterrupt): raise error
+    return (message if error is None
+            else f"This should behave like {kind_of(right)}, but it does not."),
+
+def _overwrites(touched):
+    names = ", ".join(f"`{name}`" for name in touched.values())
+    return (f"It changes what it was given: {names}. Whoever calls it may still need that: work on "
+            f"a copy, and avoid what changes things in place (`+=`, `x[0] = …`, `add_`, `append`).")
+
+def _with_notes(verdict, watch, *usual):
+    "The verdict, and what the answer did besides; what the course's own answer does too is usual"
+    left = sorted(watch.left-set().union(*(other.left for other in usual)))
+    notes = [f"It also changed what the whole program shares ({', '.join(left)}); that is put "
+             f"back."] if left else []
+    if watch.printed > SHOWN:
+        notes.append(f"It printed {watch.printed:,} characters; the first {SHOWN:,} are shown.")
+    verdict.message = " ".join([verdict.message, *notes]).strip()
+    return verdict
 
 # %% ../nbs/backstage/04_practice.ipynb #9b70c4e1
 def proofread(

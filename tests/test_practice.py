@@ -7,8 +7,9 @@ import threading
 import time
 import pytest
 from genesis_course import practice
-from genesis_course.grading import LOOK, Verdict, run_limited
+from genesis_course.grading import LOOK, Verdict
 from genesis_course.practice import Exercise, check, grade, hint, proofread, record, solution, solved
+from genesis_course.room import run_limited
 from genesis_course.support import home
 
 
@@ -52,7 +53,7 @@ def test_python_ends_well_although_an_answer_still_computes(tmp_path):
     (tmp_path/"script.py").write_text("""
 import time
 import torch
-from genesis_course.grading import run_limited
+from genesis_course.room import run_limited
 end = time.monotonic()+1.5
 def answer():
     while time.monotonic() < end:
