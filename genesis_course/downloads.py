@@ -19,7 +19,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .support import CourseError, data_folder, explain_os_error, home
+from .proxies import barrier
+from .support import CourseError, as_path, data_folder, explain_os_error, home
 
 # %% ../nbs/backstage/05_downloads.ipynb #d0bf5f00
 @dataclass(frozen=True)
@@ -73,9 +74,12 @@ def find_file(
     *places,   # paths inside `GENESIS_DATA` or the cache, in order of preference
 ):
     "The first of these that exists, as it is or without its `.gz`; or None"
-    roots = [root for root in (data_folder(), cache_folder()) if root]
+    roots = [data_folder()]
+    # somebody without a home has no cache either
+    with contextlib.suppress(CourseError): roots.append(cache_folder())
     names = [name for place in places for name in (place, place.removesuffix(".gz"))]
-    return next((root/name for root in roots for name in names if (root/name).exists()), None)
+    return next((root/name for root in roots if root for name in names if (root/name).exists()),
+                None)
 
 # %% ../nbs/backstage/05_downloads.ipynb #27ad6f8b
 ROUNDS = 2          # how often the list of mirrors is walked
@@ -112,10 +116,11 @@ def fetch(
 # %% ../nbs/backstage/05_downloads.ipynb #c1063a18
 def _no_luck(key, file, failures):
     "The sentence for a download that failed everywhere"
-    altered = all(isinstance(error, ValueError) for error in failures)
-    why = ("what came is not the published file (its checksum differs)" if altered
-           else f"no network, or none of its {len(file.urls)} addresses answered in full"
-           if len(file.urls) > 1 else "no network, or its address did not answer in full")
+    why = barrier(file.urls[0], failures)
+    if not why and all(type(error) is ValueError for error in failures):      # pooch's own
+        why = "what came is not the published file (its checksum differs)"
+    several = f"{len(file.urls)} " if len(file.urls) > 1 else ""
+    why = why or f"no network, or none of its {several}addresses answered in full"
     return CourseError(f"Could not fetch {Path(file.places[0]).name} for {key.split('/')[0]!r}: "
                        f"{why}. Nothing was kept. "
                        f"Put the file at {file.places[0]} in a folder and let GENESIS_DATA name "
@@ -127,7 +132,7 @@ def read_bytes(
     path,   # a file, gzipped or not
 ):
     "All bytes of a file, unpacked in memory if it is gzipped"
-    try: raw = Path(path).read_bytes()
+    try: raw = as_path(path).read_bytes()
     except OSError as error:
         raise CourseError(f"Could not read {path}: {error.strerror}.") from error
     if raw[:2] != b"\x1f\x8b": return raw
@@ -195,7 +200,7 @@ def read_cifar10(
     split="train",   # or "test"
 ):
     "Images [N, 3, 32, 32] uint8, labels [N] int64, and a note where the set is incomplete"
-    batches = _cifar_bytes(Path(path), _PARTS[split])
+    batches = _cifar_bytes(as_path(path), _PARTS[split])
     if not batches: raise CourseError(f"{path} holds no {' or '.join(_PARTS[split][::4])}: the "
                                       f"{split} part of CIFAR-10 is not there.")
     for name, raw in batches:
@@ -262,7 +267,7 @@ def read_photos(
     size=None,
 ):
     "Images [N, C, size, size] uint8, labels [N] int64, class names, and notes on what was passed over"
-    root = _split_folder(Path(folder), split)
+    root = _split_folder(as_path(folder), split)
     kinds = sorted(part for part in root.iterdir() if part.is_dir()
                    and not part.name.startswith(".")) or [root]
     files = [(path, label) for label, kind in enumerate(kinds) for path in sorted(kind.rglob("*"))

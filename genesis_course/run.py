@@ -16,8 +16,9 @@ import signal
 import threading
 from contextlib import contextmanager
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 from .checkpoints import checkpoint_paths, load_checkpoint
-from .guards.training import explained
+from .guards.training import check_schedule, explained
 from .processes import (epoch_settings, has_nan, make_fabric, move, own_rng,
                                       peer_lost, processes,
                                       setup_player, shard)
@@ -88,7 +89,11 @@ def schedule_factor(
     if not player.schedule: return 1.
     what = (f"The factor that the schedule of player {player.name!r} returns at progress "
             f"{progress:.3g}")
-    return check_number(what, player.schedule(progress), open=False)
+    try: factor = player.schedule(progress)
+    except TypeError as error:            # a lambda that builds one of PyTorch's schedulers
+        if "is not an Optimizer" not in str(error): raise
+        factor = check_schedule(LRScheduler)
+    return check_number(what, factor, open=False)
 
 # %% ../nbs/backstage/10_run.ipynb #faa86be6
 @contextmanager

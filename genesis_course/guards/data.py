@@ -10,10 +10,9 @@ __all__ = ['KNOWN_TEXTS', 'KNOWN_SETS', 'checked', 'ImageSet', 'glyph_set', 'spl
 
 # %% ../../nbs/backstage/guards/02_data.ipynb #7b40b6e5
 import os
-from pathlib import Path
 import torch
 from ..glyphs import GLYPH_RANGES
-from ..support import CourseError, checker, did_you_mean
+from ..support import CourseError, as_path, checker, did_you_mean
 
 # %% ../../nbs/backstage/guards/02_data.ipynb #10389699
 class ImageSet:
@@ -80,7 +79,10 @@ class Batches:
     def __init__(self, *data, batch_size=64, shuffle=True, seed=0, drop_last=False, device=None,
                  transform=None):
         if len(data) == 1 and hasattr(data[0], "images"): data = data[0].images, data[0].labels
-        tensors = [torch.as_tensor(rows) for rows in data]
+        try: tensors = [torch.as_tensor(rows) for rows in data]
+        except (TypeError, ValueError, RuntimeError) as error: raise CourseError(
+            f"Batches takes an ImageSet or tensors; this is {type(data[0]).__name__}. Of a "
+            "TensorDataset give the tensors: Batches(*dataset.tensors).") from error
         if not tensors or not all(rows.ndim for rows in tensors):
             raise CourseError("Batches needs an ImageSet, or tensors with one row for each "
                               "example.")
@@ -116,7 +118,8 @@ class Text:
                               f"a text of {len(self.ids):,}.")
 
 def load_text(name="python", encoding="utf-8"):
-    if name in KNOWN_TEXTS or Path(name).is_file(): return
+    path = as_path(name)
+    if name in KNOWN_TEXTS or path.is_file(): return
     raise CourseError(f"There is no text {str(name)!r}.{did_you_mean(name, KNOWN_TEXTS)} "
                       "Choose \"python\", \"shakespeare\", or the path of a text file.")
 
@@ -128,6 +131,7 @@ KNOWN_SETS = {"digits": ("train", "test", "all"), "glyphs": ("train", "test"),
 
 def load_images(name=None, split="train", size=None, **options):
     name = name or os.environ.get("GENESIS_DATASET") or "digits"
+    path = as_path(name)
     whole = isinstance(size, int) and not isinstance(size, bool)
     if size is not None and (not whole or not 1 <= size <= 4096):
         raise CourseError(f"size is the side of an image in pixels, such as 28; this is {size!r}.")
@@ -139,7 +143,7 @@ def load_images(name=None, split="train", size=None, **options):
         raise CourseError(f"{name!r} has no part {split!r}; there is "
                           f"{' and '.join(KNOWN_SETS[name])}. For validation, divide the training "
                           "part with split_set.")
-    if not Path(name).is_dir():
+    if not path.is_dir():
         raise CourseError(f"There is no set {str(name)!r} and no such folder."
                           f"{did_you_mean(name, KNOWN_SETS)} Choose {', '.join(KNOWN_SETS)}, or "
                           "the path of a folder of photos.")
