@@ -22,7 +22,7 @@ from datetime import date
 from typing import Any, Callable
 from .grading import Verdict, difference, explain, kind_of
 from .room import SHOWN, answering, room, shielded
-from .support import did_you_mean, home, in_notebook
+from .support import CourseError, did_you_mean, home, in_notebook, say
 from .watch import Watch
 
 # %% ../nbs/backstage/04_practice.ipynb #b26901df
@@ -233,11 +233,12 @@ def record(
     id,   # of the exercise that was solved
 ):
     "Remember that an exercise is solved; a sentence when that cannot be written, else None"
-    if id in solved(): return None
     try:
+        if id in solved(): return None
         _progress_file().parent.mkdir(parents=True, exist_ok=True)
         with open(_progress_file(), "ab", buffering=0) as file:
             file.write(b"\n"+json.dumps({"id": id, "date": date.today().isoformat()}).encode())
+    except CourseError as error: return f"(Your progress could not be saved. {error})"
     except OSError as error:
         return (f"(Your progress could not be saved in {_progress_file()}: {error.strerror}. Set "
                 f"GENESIS_HOME to a folder that you may write to.)")
@@ -247,7 +248,7 @@ def _say(verdict):
     if in_notebook():
         from IPython.display import display
         display(verdict)
-    else: print(verdict)
+    else: say(verdict)
 
 def check(
     id,       # of the exercise, such as "tensors.1"
@@ -292,7 +293,7 @@ def solution(
     if in_notebook():
         from IPython.display import Code, display
         display(Code(text, language="python"))
-    else: print(text)
+    else: say(text)
 
 def _without_decorator(source, name):
     "The solution as a learner would have written it"
