@@ -24,6 +24,7 @@ class Far(torch.Tensor):
     def __repr__(self, **_): return f"Far({self.near!r})"
     def __format__(self, spec): return format(self.near.detach(), spec)
     def tolist(self): return self.near.tolist()
+    def untyped_storage(self): return self.near.untyped_storage()      # where the numbers lie: what is tied shares it
     def numpy(self, **_): raise TypeError(f"can't convert a tensor of {DEVICE} to numpy. Use Tensor.cpu() first.")
     __array__ = numpy
 
