@@ -45,7 +45,7 @@ class Experiment:
 # %% ../nbs/backstage/18_recipes.ipynb #c49eeb13
 def _two_parts(data, size, seed):
     "Images to learn from and images to test on"
-    if data not in KNOWN_SETS: return split_set(load_images(data, size=size), 0.1, seed)
+    if data not in [*KNOWN_SETS]: return split_set(load_images(data, size=size), 0.1, seed)
     return tuple(load_images(data, part, size=size) for part in ("train", "test"))
 
 # %% ../nbs/backstage/18_recipes.ipynb #1272952c
