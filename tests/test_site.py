@@ -298,7 +298,7 @@ def by_quarto(paths, folder):
 
 
 # A chapter with its controls, mathematics, tables and exercises, one of each other kind.
-SHOWN = [NBS/"13_adversarial.ipynb", NBS/"answers"/"15_genesis.ipynb", NBS/"backstage"/"04_practice.ipynb", NBS/"benchmarks.ipynb"]
+SHOWN = [NBS/"13_adversarial.ipynb", NBS/"answers"/"15_genesis.ipynb", NBS/"backstage"/"06_practice.ipynb", NBS/"benchmarks.ipynb"]
 
 
 @pytest.fixture(scope="module")
