@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 from second_device import DEVICE, Far, second_device
 from genesis_course.adversarial import accuracy_under, adversarial_loss, fgsm, pgd
-from genesis_course.attention import Transformer, attention_maps
+from genesis_course.attention import Transformer, attention as compare, attention_maps
 from genesis_course.muon import Muon
-from genesis_course.augment import Augment, grad_cam, mixup
+from genesis_course.augment import Augment, grad_cam, mixup, warp
 from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, Text, digits_set, resize
 from genesis_course.evaluation import features, find_copies, measures, read_digits, report
@@ -66,7 +66,7 @@ def training(folder):
 
 def cnn():
     network, augment = small().to(DEVICE), Augment(rotate=10, shift=0.1, scale=0.1, erase=0.5, flip=True)
-    there(augment(images()), *mixup(images(), labels(), 10, 0.4), grad_cam(network, "stage1", images(), labels()))
+    there(augment(images()), warp(images(), rotation=5., x=0.1), *mixup(images(), labels(), 10, 0.4), grad_cam(network, "stage1", images(), labels()))
 
 
 def rnn():
@@ -85,7 +85,8 @@ def attention():
     ids = torch.arange(60).view(3, 20).remainder(7).to(DEVICE)
     model = Transformer(7, 16, width=8, heads=2, layers=2)
     train(Player(model, next_token_loss, Muon), [(ids[:, :16], ids[:, 1:17])])
-    there(*attention_maps(model, ids[:1, :9]))
+    q, k, v = torch.randn(3, 2, 2, 5, 4).to(DEVICE)
+    there(*compare(q, k, v, causal=True), *attention_maps(model, ids[:1, :9]))
 
 
 def vae():
