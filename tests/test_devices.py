@@ -25,7 +25,8 @@ from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGener
 from genesis_course.tensors import gradient_check
 from genesis_course.training import Checkpoint, EarlyStopping, Player, Trainer, Validate, accuracy, evaluate, fit
 from genesis_course.transfer import add_adapters, freeze, merge, prepare, replace_head
-from genesis_course.vae import VAE, ConvVAE, active_units, importance_weighted_bound, sample_prior, vae_loss
+from genesis_course.vae import (VAE, ConvVAE, active_units, binarise, importance_weighted_bound, interpolate, log_normal, sample_prior,
+                                vae_loss)
 
 
 @functools.cache
@@ -66,7 +67,8 @@ def training(folder):
 
 def cnn():
     network, augment = small().to(DEVICE), Augment(rotate=10, shift=0.1, scale=0.1, erase=0.5, flip=True)
-    there(augment(images()), warp(images(), rotation=5., x=0.1), *mixup(images(), labels(), 10, 0.4), grad_cam(network, "stage1", images(), labels()))
+    there(augment(images()), warp(images(), rotation=5., x=0.1), *mixup(images(), labels(), 10, 0.4), grad_cam(network, "stage1", images(), labels()),
+          grad_cam(network, "stage1", images(), 3))
 
 
 def rnn():
@@ -95,6 +97,8 @@ def vae():
         there(sample_prior(model, 4))
         importance_weighted_bound(model, images(), 3)
         active_units(model, images(20))
+    codes = torch.randn(4, 3).to(DEVICE)
+    there(binarise(images()), interpolate(codes[0], codes[1], 3), log_normal(codes), log_normal(codes, 1., [0., 0., 1.]))
 
 
 def gan():
@@ -143,6 +147,7 @@ def adversarial():
     there(fgsm(network, images(), labels(), 0.1))
     for norm in (float("inf"), 2):
         for target in (None, (labels()+1) % 10): there(pgd(network, images(), labels(), 0.1, steps=2, target=target, norm=norm))
+        there(pgd(network, images(), labels(), 0.1, steps=1, norm=norm, generator=torch.Generator().manual_seed(0)))
     accuracy_under(lambda *given: fgsm(*given, 0.1), network, pairs())
     train(Player(network, adversarial_loss(lambda *given: pgd(*given, 0.1, steps=2))), pairs())
 
