@@ -1,6 +1,7 @@
 """What every test run shares: a home and random numbers of its own, no windows, and notebooks whose execution counts were cleaned away."""
 import functools
 import importlib.util
+import json
 import os
 import random
 import re
@@ -70,12 +71,24 @@ def length(item):
 def looks_for_data(path): return "data_folder(" in path.read_text(encoding="utf-8")
 
 
+LIBRARY = re.compile(r"^#\|\s*(exports?|default_exp)\b|nbdev_export\(\)|\A\s*\Z", re.MULTILINE)
+
+
+@functools.cache
+def only_exports(path):
+    "Whether each code cell of a notebook is in the library already: then the tests that import it have run it"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return all(LIBRARY.search("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code")
+
+
 def pytest_collection_modifyitems(config, items):
-    "Marks what real data change, gives the order of files, and puts back the execution counts that nbdev cleans away"
+    "Leaves out notebooks that would only define the library again, marks what real data change, gives the order of files"
+    items[:] = [item for item in items if type(item).__name__ != "IPyNbCell" or not only_exports(item.path)]
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()): item.add_marker("data")
         if type(item).__name__ != "IPyNbCell": continue
-        item.cell.execution_count = item.cell.execution_count or 1      # nbval takes a cell without one for a cell that was never run
+        # nbdev cleans the counts away, and nbval takes a cell without one for a cell that was never run
+        item.cell.execution_count = item.cell.execution_count or 1
         if looks_for_data(item.path): item.add_marker("data")
         if SKIPPED.search(item.cell.source): item.options["skip"] = True
     if not config.pluginmanager.hasplugin("randomly"): items.sort(key=length)
