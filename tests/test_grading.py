@@ -194,6 +194,7 @@ def observed(task):
     with room.room() as run: return run(work, 5, watch)
 
 
+@pytest.mark.slow
 def test_solutions_pass_for_a_reader_of_float64():
     "In a Python of its own, where the answer books are read under that setting too; every third exercise"
     script = """

@@ -451,6 +451,7 @@ HOMELESS = "import pwd, sys\ndef unknown(uid): raise KeyError(uid)\npwd.getpwuid
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows its users otherwise")
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["doctor"], ["progress"], ["create", "7"], ["copy", "~/course"]])
 def test_the_command_has_no_traceback_for_a_user_without_a_home(words, tmp_path):
     room = {name: value for name, value in os.environ.items() if name not in ("HOME", "GENESIS_HOME", "GENESIS_DATA")}
@@ -464,10 +465,11 @@ def test_the_command_has_no_traceback_for_a_user_without_a_home(words, tmp_path)
 
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 NARROW = {"cp1252": {"PYTHONIOENCODING": "cp1252"}, "gbk": {"PYTHONIOENCODING": "gbk"}, "ascii": {"PYTHONIOENCODING": "ascii"}, "latin-1": {"PYTHONIOENCODING": "latin-1:strict"}, "C": C_LOCALE}
+TERMINALS = [name if name == "cp1252" else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]      # each asks for a new Python
 
 
 @pytest.mark.parametrize("words", [["progress"], ["doctor"], ["--help"], ["train", "--help"], ["create", "七", "--picture", "ü.png"], ["copy", "ein Kurs für mich"]])
-@pytest.mark.parametrize("terminal", NARROW)
+@pytest.mark.parametrize("terminal", TERMINALS)
 def test_a_narrow_terminal_gets_plain_signs(terminal, words, tmp_path):
     if terminal in ("cp1252", "latin-1", "ascii") and words != ["progress"]: pytest.skip("one of each is enough")
     done = subprocess.run([sys.executable, "-m", "genesis_course.cli", *words], capture_output=True, env={**os.environ, **NARROW[terminal]}, cwd=tmp_path)
@@ -487,7 +489,7 @@ say("\\u2713 \\u751f\\u6210 \\u2026")
 """
 
 
-@pytest.mark.parametrize("terminal", NARROW)
+@pytest.mark.parametrize("terminal", TERMINALS)
 def test_a_script_on_a_narrow_terminal_speaks_on(terminal, tmp_path):
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, env={**os.environ, **NARROW[terminal]}, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()
@@ -500,7 +502,7 @@ for what in (lambda: check("start.1", 2.3026), lambda: check("start.1", ...), la
 """
 
 
-@pytest.mark.parametrize("terminal", NARROW)
+@pytest.mark.parametrize("terminal", TERMINALS)
 def test_exercises_are_checked_on_a_narrow_terminal(terminal, tmp_path):
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, env={**os.environ, **NARROW[terminal]}, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()

@@ -234,6 +234,7 @@ def test_the_sdist_carries_everything_that_a_test_run_needs(built, tree):
     assert wanted <= names and all(".egg-info/" in name for name in made), wanted-names
 
 
+@pytest.mark.slow
 def test_the_command_of_an_installed_wheel_needs_no_checkout(site, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200", "GENESIS_DATA": ""}
     command = [sys.executable, site/"bin"/"genesis"]
@@ -247,6 +248,7 @@ def test_the_command_of_an_installed_wheel_needs_no_checkout(site, tmp_path):
     assert found.strip() == str(site/"genesis_course"/"notebooks")
 
 
+@pytest.mark.slow
 def test_an_editable_installation_leads_to_the_source(tree, tmp_path):
     "With only the installed link on its path, Python finds the package in the source tree"
     make = "import sys; from setuptools.build_meta import build_editable as f; f(sys.argv[1])"

@@ -727,6 +727,7 @@ def test_letters_help_with_mnist(real_data):
 
 # A Transformer
 
+@pytest.mark.slow
 def test_a_transformer_that_has_read_the_manual_learns_code_sooner_and_adapters_come_close():
     "Forty steps on 20,000 characters of a module of the standard library; from scratch at the rate that suits it"
     weights, about = load_weights("transformer")
