@@ -17,7 +17,7 @@ both      = $(PYTEST) $(TOGETHER) $(1) -m "not alone$(3)" $(ARGS); first=$$?; \
             $(PYTEST) $(2) -m "alone$(3)" $(ARGS); second=$$?; \
             case $$first$$second in 00|05|50|55) ;; *) exit 1;; esac
 
-.PHONY: course test check data shuffle docs outputs readme export benchmarks clean
+.PHONY: course test check data shuffle mutants docs outputs readme export benchmarks clean
 
 course: $(call STAMP,lab)  ## install once, then open JupyterLab at the first chapter, in your own copy
 	@$(BIN)/genesis lab my-course
@@ -34,6 +34,9 @@ data: $(call STAMP,dev)  ## what real data sets change; GENESIS_DATA names their
 
 shuffle: $(call STAMP,dev)  ## the tests in random order: none may lean on another
 	@$(call both,-p randomly --randomly-dont-reset-seed tests,-p randomly --randomly-dont-reset-seed tests, and not data)
+
+mutants: $(call STAMP,dev)  ## every mutant of every right answer is tried, and right answers under twenty seeds (about half an hour)
+	@$(BIN)/python tools/mutants.py --workers $(WORKERS) && GENESIS_SEEDS=20 $(PYTEST) -n $(WORKERS) tests/test_answers.py $(ARGS)
 
 docs: $(call STAMP,dev)  ## the site, in _docs/
 	@if command -v quarto >/dev/null || test -x $(BIN)/quarto; then PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev-docs; \

@@ -40,6 +40,7 @@ class Exercise:
     judge: Callable | None = None
     insight: str = ""        # what to notice once it is solved
     symptom: str = ""        # clinic cases: what one sees when the bug bites
+    kind: str = ""           # "warm-up", "build" or "think"; clinic cases are repairs
     tolerance: float = 1e-4  # of numbers and tensors, absolute and relative
     seconds: float = 5.      # an answer may take this long
 
@@ -188,9 +189,10 @@ def _remark(run, exercise, mine, right):
             else f"This should behave like {kind_of(right)}, but it does not."),
 
 def _overwrites(touched):
-    names = ", ".join(f"`{name}`" for name in touched.values())
-    return (f"It changes what it was given: {names}. Whoever calls it may still need that: work on "
-            f"a copy, and avoid what changes things in place (`+=`, `x[0] = …`, `add_`, `append`).")
+    names = ", ".join(dict.fromkeys(touched.values()))
+    advice = ("work on a copy, and avoid what changes things in place (`+=`, `x[0] = …`, `add_`, "
+              "`append`)" if any(not what for _, _, what in touched) else "leave it as it was")
+    return f"It changes what it was given: {names}. Whoever calls it may still need that: {advice}."
 
 def _with_notes(verdict, watch, *usual):
     "The verdict, and what the answer did besides; what the course's own answer does too is usual"

@@ -103,6 +103,47 @@ def test_hints_and_insight_are_there(exercise):
     if not exercise.id.startswith("clinic."): assert exercise.id.startswith(exercise_chapter(exercise)+".")
 
 
+# What an exercise asks
+
+KINDS = {"warm-up", "build", "think"}
+
+
+@pytest.mark.parametrize("chapter", chapters)
+def test_a_chapter_has_exercises_of_three_kinds_and_says_which(chapter):
+    group = [each for each in practice.all_exercises()[chapter] if not each.id.startswith("clinic.")]
+    kinds = [each.kind for each in group]
+    assert set(kinds) <= KINDS and len(group) >= (6 if chapter == "genesis" else 4), f"{chapter}: {kinds}"
+    assert kinds.count("warm-up") <= 1 and kinds.count("build") >= 1 and kinds.count("think") >= 1, f"{chapter}: {kinds}"
+    text = next((ROOT/"nbs").glob(f"[0-9]*_{chapter}.ipynb")).read_text(encoding="utf-8")
+    for each in group: assert re.search(rf"\*\*Exercise [\w]*\.?{each.id.split('.')[1]}, {each.kind}[.:]?\*\*", text), f"{chapter} does not say that {each.id} is a {each.kind}"
+
+
+def plain(statement):
+    "A statement with its names numbered in the order of their first use"
+    names = {}
+    class Number(ast.NodeTransformer):
+        def visit_Name(self, node): return ast.Name(names.setdefault(node.id, f"name{len(names)}"), ast.Load())
+    return ast.dump(Number().visit(ast.parse(ast.unparse(statement))))
+
+
+def statements(tree): return [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass))
+                              and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not (isinstance(node, ast.Return) and isinstance(node.value, (ast.Name, type(None))))]
+
+
+@pytest.mark.parametrize("exercise", [each for each in EVERY if callable(each.solution) and each.kind != "warm-up"], ids=lambda e: e.id)
+def test_what_is_asked_does_not_stand_solved_above(exercise):
+    chapter, name, gap = BLANKS[exercise.id]
+    cells = code_cells(ROOT/"nbs"/chapter)
+    above = set()
+    for cell in cells[:cells.index(gap)]:
+        try: above |= {plain(statement) for statement in statements(ast.parse(re.sub(r"^\s*[%!].*$", "", cell, flags=re.MULTILINE)))}
+        except SyntaxError: continue
+    tree = ast.parse(inspect.cleandoc(inspect.getsource(exercise.solution)))
+    tree.body[0].decorator_list = []
+    own = [plain(statement) for statement in statements(tree)]
+    assert own and sum(statement in above for statement in own) <= 0.6*len(own), f"{exercise.id}: {sum(statement in above for statement in own)} of {len(own)} statements stand above"
+
+
 # Each answer book as a page
 
 BOOKS = {re.search(r"default_exp exercises\.(\w+)", path.read_text(encoding="utf-8")).group(1): path for path in sorted((ROOT/"nbs"/"answers").glob("*.ipynb"))}
