@@ -82,7 +82,8 @@ def copy_chapters(
         raise CourseError(f"{destination} holds the chapters themselves. Choose another folder "
                           f"for your copy.")
     before, done = _copied_before(destination), {}
-    chapters = sorted([*source.glob("[0-9]*.ipynb"), *source.glob("clinic.ipynb")])
+    chapters = sorted([*source.glob("[0-9]*.ipynb"), *source.glob("clinic.ipynb"),
+                       *source.glob("glossary.ipynb")])
     files = {path: tidied(path.read_bytes()) for path in chapters}
     files |= {path: path.read_bytes() for path in sorted(source.glob("images/*"))}
     for path, data in files.items():
