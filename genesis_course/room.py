@@ -170,9 +170,17 @@ def _set_cwd(value):
 
 def _set_streams(value): sys.stdout, sys.stderr, sys.stdin = value
 
-def _hooks(): return sys.breakpointhook, threading.excepthook, threading.Thread.start
+def _hooks():
+    return (sys.breakpointhook, threading.excepthook, sys.unraisablehook, threading.Thread.start)
 
-def _set_hooks(value): sys.breakpointhook, threading.excepthook, threading.Thread.start = value
+def _set_hooks(value):
+    (sys.breakpointhook, threading.excepthook, sys.unraisablehook, threading.Thread.start) = value
+
+def _but_the_end_of_time(hook):
+    "A hook that is silent where an answer was stopped in the middle of a clean-up"
+    @functools.wraps(hook)
+    def quiet(report): return None if report.exc_type is _TimeUp else hook(report)
+    return quiet
 
 def _marking(start):
     "`Thread.start`, by which the threads of an answer can be told from others"
@@ -207,7 +215,8 @@ SETTINGS = [
     ("Python's own names", lambda: dict(vars(builtins)), _set_dict(vars(builtins)),
      lambda value: {**value, "input": _refuse_input, "exit": _refuse_end, "quit": _refuse_end}),
     ("Python's hooks", _hooks, _set_hooks,
-     lambda value: (_refuse_input, lambda _: None, _marking(value[2]))),
+     lambda value: (_refuse_input, lambda _: None, _but_the_end_of_time(value[2]),
+                    _marking(value[3]))),
 ]
 
 # %% ../nbs/backstage/05_room.ipynb #0a7a3e2f

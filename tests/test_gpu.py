@@ -427,10 +427,12 @@ def test_weights_of_the_package_come_from_the_recipes_with_their_settings(monkey
     "What tools/weights.py builds has the settings and the shapes of the files that are shipped"
     monkeypatch.syspath_prepend(str(ROOT/"tools"))
     import weights
+    def sizes(tensors):
+        characters = len(tensors["embedding.weight"]) if {"head.weight", "embedding.weight"} <= tensors.keys() and len(tensors["head.weight"]) == len(tensors["embedding.weight"]) else None          # Python's manual, and so its alphabet, differs from version to version
+        return {key: ["V" if size == characters else size for size in value.shape] for key, value in tensors.items()}
     def like_shipped(name, experiment):
         shipped, about = load_weights(name)
-        made = experiment.module.state_dict()
-        assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in shipped.items()}
+        assert sizes(experiment.module.state_dict()) == sizes(shipped)
         for key, value in about["settings"].items(): assert experiment.settings[key] == value, (name, key)
     for name, settings in (("rnn", dict(cell="rnn", width=274)), ("lstm", dict(cell="lstm", width=143)), ("gru", dict(cell="gru", width=164))):
         like_shipped(name, weights.rnn_experiment(draws=24, **settings))

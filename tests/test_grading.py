@@ -18,7 +18,7 @@ from genesis_course import practice, room
 from genesis_course.grading import difference
 from genesis_course.practice import Exercise, grade
 from genesis_course.room import Bounded, run_limited
-from genesis_course.watch import Watch, copy_of, unchanged
+from genesis_course.watch import Watch, copy_of, set_device, unchanged
 
 
 def exercise(solution=lambda x: 2*x, observe=lambda answer: answer(torch.arange(3.)), **more):
@@ -32,7 +32,7 @@ def surroundings():
             "dice": (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), np.random.get_state()[2:]),
             "seeders": (random.seed, np.random.seed, torch.manual_seed), "warnings": list(warnings.filters), "environment": dict(os.environ),
             "folder": os.getcwd(), "path": list(sys.path), "names": dict(vars(builtins)), "streams": (sys.stdout, sys.stderr, sys.stdin), "limit": sys.getrecursionlimit(),
-            "hooks": (sys.breakpointhook, threading.excepthook, os._exit), "interrupt": signal.getsignal(signal.SIGINT)}
+            "hooks": (sys.breakpointhook, threading.excepthook, sys.unraisablehook, os._exit), "interrupt": signal.getsignal(signal.SIGINT)}
 
 
 def go_on():
@@ -155,7 +155,7 @@ def tidy():
     filters, errors, limit = list(warnings.filters), np.geterr(), sys.getrecursionlimit()
     yield
     torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
+    set_device(torch.device("cpu"))
     torch.set_grad_enabled(True)
     torch.use_deterministic_algorithms(False)
     torch.autograd.set_detect_anomaly(False)
@@ -183,7 +183,7 @@ def test_what_the_reader_has_set_neither_reaches_the_check_nor_is_lost(setting, 
     assert surroundings() == before
     assert grade(task, lambda x: x*2) and grade(task, lambda x: x*3).status == "wrong"
     assert surroundings() == before
-    torch.set_default_device(None)
+    set_device(torch.device("cpu"))
     assert difference(again, seen) is None
 
 
@@ -554,3 +554,15 @@ def test_a_method_that_overwrites_is_told_so_and_the_class_is_as_before():
     verdict = grade(exercise(Good, lambda made: made(2.).times(torch.ones(2))), Bad)
     assert verdict.status == "wrong" and "`x`" in verdict.message and Bad.times is method
     assert grade(exercise(Good, lambda made: made(2.).times(torch.ones(2))), Good)
+
+
+def test_an_answer_that_is_stopped_while_it_clears_up_leaves_no_traceback(capsys):
+    "Python reports an exception in a destructor by a hook; the end of an answer's time is no fault"
+    class Sticky:
+        def __del__(self):
+            end = time.monotonic()+20
+            while time.monotonic() < end: pass
+    def answer(x):
+        while True: Sticky()
+    verdict = grade(exercise(seconds=0.3), answer)
+    assert "stopped after 0.3 seconds" in verdict.message and "_TimeUp" not in capsys.readouterr().err
