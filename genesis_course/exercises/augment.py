@@ -63,8 +63,8 @@ def _(labels, partners, share, classes):
     targets[rows, partners] = 1-share
     return targets
 
-@soft_targets.slip("Nearly: where both pictures have the same class, only the larger share is left, "
-                   "and the row no longer sums to 1. Add the two rows instead.")
+@soft_targets.slip("Nearly: where both pictures have the same class, only the larger share is "
+                   "left, and the row no longer sums to 1. Add the two rows instead.")
 def _(labels, partners, share, classes):
     first, second = F.one_hot(labels, classes), F.one_hot(partners, classes)
     return torch.maximum(share[:, None]*first, (1-share)[:, None]*second)
@@ -255,8 +255,8 @@ def _(network, images, versions):
         chances.append(network(images).softmax(1))
     return torch.stack(chances).mean(dim=0)
 
-@vote.slip("Half of the weight is on the last version: each step takes the mean of what was there and "
-           "what is new. Add up first, and divide once by the number of versions.")
+@vote.slip("Half of the weight is on the last version: each step takes the mean of what was there "
+           "and what is new. Add up first, and divide once by the number of versions.")
 def _(network, images, versions):
     chances = network(versions[0](images)).softmax(1)
     for version in versions[1:]: chances = (chances+network(version(images)).softmax(1))/2
@@ -295,8 +295,8 @@ least = Exercise("augment.4", "The smallest loss", kind="think", tolerance=3e-3,
             "as a loss can be, so look at the accuracy on unmixed pictures instead.")
 
 # %% ../../nbs/answers/04b_augment.ipynb #b0c4a043
-least.slip("With one-hot targets it is 0. Here a network that puts everything on the 3 pays -0.3 log "
-           "0 for the 8, which is infinite: the least lies in between.", 0.)
+least.slip("With one-hot targets it is 0. Here a network that puts everything on the 3 pays "
+           "-0.3 log 0 for the 8, which is infinite: the least lies in between.", 0.)
 least.slip("That is what the 3 alone costs, with p(3) = 0.7 and the whole target on it. Weight it "
            "with 0.7, and add the part of the 8.", 0.357)
 least.slip("Right, but in bits. `F.cross_entropy` takes the natural logarithm.", 0.881)

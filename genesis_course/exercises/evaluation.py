@@ -41,8 +41,8 @@ def _moved(a, b): return (a.mean(dim=0)-b.mean(dim=0)).square().sum()
 
 def _widths(a, b): return a.T.cov().trace() + b.T.cov().trace()
 
-@my_fid.slip("This takes the root of every entry of the matrix. The root of a matrix is another one: "
-             "its eigenvalues are the roots of the eigenvalues.")
+@my_fid.slip("This takes the root of every entry of the matrix. The root of a matrix is another "
+             "one: its eigenvalues are the roots of the eigenvalues.")
 def _(a, b):
     product = a.T.cov() @ b.T.cov()
     return _moved(a, b) + _widths(a, b) - 2*product.clamp(min=0).sqrt().trace()
@@ -74,7 +74,8 @@ def _(a, b): return _moved(a, b)
              "the part -2 (Σ₁Σ₂)^½ is missing.")
 def _(a, b): return _moved(a, b) + _widths(a, b)
 
-@my_fid.slip("Nearly: divide by N - 1 in the covariance, as `Tensor.cov` does when nothing is said.")
+@my_fid.slip("Nearly: divide by N - 1 in the covariance, as `Tensor.cov` does when nothing is "
+             "said.")
 def _(a, b):
     cov_a, cov_b = (x.T.cov(correction=0) for x in (a, b))
     roots = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0).sqrt()
@@ -150,8 +151,8 @@ def _(real): return real[torch.randperm(len(real))]
 def _(real):
     return real.mean(dim=0) + torch.randn_like(real) @ torch.linalg.cholesky(real.T.cov())
 
-@impostor.slip("Noise times the covariance has the covariance Σ². Its root is needed, L with L Lᵀ = "
-               "Σ.")
+@impostor.slip("Noise times the covariance has the covariance Σ². Its root is needed, L with L Lᵀ "
+               "= Σ.")
 def _(real): return real.mean(dim=0) + torch.randn_like(real) @ real.T.cov()
 
 @impostor.slip("The mean is right, and the covariance nearly zero. Widen it.")
@@ -228,10 +229,10 @@ biased = Exercise("evaluation.3", "The price of a diagonal", kind="think", toler
 biased.slip("So it is without i = j. With the diagonal each of the first two means is a little "
             "larger than 2: one pair in a hundred is an image with itself.", 0.)
 biased.slip("That is what one set adds. There are two.", 0.07)
-biased.slip("The pairs with i = j do not come on top, they stand in the place of others: the mean is "
-            "2 + (9 - 2)/100, not 2 + 9/100.", 0.18)
-biased.slip("That is the sum over a row, or a mean over 100 pairs. There are 100·100 pairs in a set, "
-            "of which 100 have i = j.", 14.)
+biased.slip("The pairs with i = j do not come on top, they stand in the place of others: the mean "
+            "is 2 + (9 - 2)/100, not 2 + 9/100.", 0.18)
+biased.slip("That is the sum over a row, or a mean over 100 pairs. There are 100·100 pairs in a "
+            "set, of which 100 have i = j.", 14.)
 biased.slip("Turn the sign round: an image is more similar to itself than to others, so the first "
             "two means grow, and they are added.", -0.14)
 
@@ -333,8 +334,8 @@ def _(precision):
 
 # %% ../../nbs/answers/10_evaluation.ipynb #4e075f75
 threshold = Exercise("evaluation.5", "A promise about false alarms", kind="build", tolerance=1e-6,
-    hints=["r/(H + 1) must not be larger than `alarms`, and r is a whole number: the largest such r is "
-           "int(alarms*(H + 1)).",
+    hints=["r/(H + 1) must not be larger than `alarms`, and r is a whole number: the largest such r "
+           "is int(alarms*(H + 1)).",
            "`scores.sort().values` are the sorted scores; the r-th smallest has the index r - 1.",
            "`scores.sort().values[int(alarms*(len(scores)+1))-1].item()`"],
     insight="No distribution was assumed: a new innocent score is equally likely to take any of "
@@ -364,8 +365,8 @@ def _(scores, alarms): return scores[int(alarms*(len(scores)+1))-1].item()
                 "percent, H gives rank 0, and the index -1 is the *largest* score.")
 def _(scores, alarms): return scores.sort().values[int(alarms*len(scores))-1].item()
 
-@threshold.slip("Rounded to the nearest rank, the promise is broken half of the time: r/(H + 1) may be "
-                "larger than `alarms`. Round down.")
+@threshold.slip("Rounded to the nearest rank, the promise is broken half of the time: r/(H + 1) may "
+                "be larger than `alarms`. Round down.")
 def _(scores, alarms):
     return scores.sort().values[max(1, round(alarms*(len(scores)+1)))-1].item()
 
