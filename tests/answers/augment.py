@@ -271,3 +271,33 @@ wrong("augment.4", 0.21, says="not the answer")
 wrong("augment.4", 1.204, says="not the answer", never="wrong logarithms")
 wrong("augment.4", float("nan"), says="NaN")
 wrong("augment.4", float("inf"), says="not the answer")
+
+
+@wrong("augment.2", says="The value", never="Rows and columns are exchanged")
+def height_and_width_exchanged(images, labels, partner, box, classes):
+    top, left, height, width = box
+    return with_a_mask(images, labels, partner, (top, left, width, height), classes)[0], with_a_mask(images, labels, partner, box, classes)[1]
+
+
+@wrong("augment.2", never="every target counts half")
+def always_a_third(images, labels, partner, box, classes):
+    targets = torch.eye(classes)[labels]
+    return with_a_mask(images, labels, partner, box, classes)[0], (2*targets+targets[partner])/3
+
+
+@wrong("augment.3", never="one after another")
+def every_version_twice(network, images, versions): return with_a_running_sum(network, images, [lambda x, v=v: v(v(x)) for v in versions])
+
+
+@wrong("augment.3", never="images as they are")
+def the_original_added(network, images, versions): return with_a_running_sum(network, images, [*versions, lambda x: x])
+
+
+@wrong("augment.3", never="over the versions. It belongs")
+def a_softmax_twice(network, images, versions): return with_a_running_sum(network, images, versions).softmax(1)
+
+
+@wrong("augment.3", never="over the images of the batch")
+def normalised_over_the_batch(network, images, versions):
+    chances = with_a_running_sum(network, images, versions)
+    return chances/chances.sum(dim=0)

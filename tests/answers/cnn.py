@@ -429,3 +429,60 @@ def in_double_precision_at_the_end():
 
         def forward(self, z): return self.inner(z).double()
     return Doubled()
+
+
+@wrong("cnn.2", never="far apart")
+def one_pixel_further_right(x, size): return with_unfold(x.roll(-1, 3), size)
+
+
+@wrong("cnn.2", never="runs of pixels")
+def the_first_row_of_each_window(x, size): return x[:, :, ::size].unfold(3, size, size).amax(dim=4)
+
+
+@wrong("cnn.2", never="channels were pooled")
+def every_channel_gets_the_largest(x, size):
+    y = with_unfold(x, size)
+    return y.amax(dim=1, keepdim=True).expand_as(y)
+
+
+@wrong("cnn.2", never="Right for windows of 2")
+def windows_that_are_too_small(x, size): return x.unfold(2, max(1, size-1), size).unfold(3, max(1, size-1), size).amax(dim=(4, 5))
+
+
+@wrong("cnn.2", says="shape", never="advance by one pixel")
+def half_a_window_further_each_time(x, size): return x.unfold(2, size, max(1, size//2)).unfold(3, size, max(1, size//2)).amax(dim=(4, 5))
+
+
+@wrong("cnn.4", never="`x` comes first")
+def for_x_twice(x, weight, slope): return with_fold(x, weight, slope)[0], with_fold(x, weight, slope)[0]
+
+
+@wrong("cnn.4", never="overwrites")
+def only_the_first_place_of_the_window(x, weight, slope):
+    for_x = torch.zeros_like(x)
+    for_x[:, :, :slope.shape[2], :slope.shape[3]] = torch.einsum("bohw,oc->bchw", slope, weight[:, :, 0, 0])
+    return for_x, with_fold(x, weight, slope)[1]
+
+
+@wrong("cnn.4", never="stayed behind")
+def the_mean_slope_everywhere(x, weight, slope): return with_fold(x, weight, slope.mean().expand_as(slope))
+
+
+@wrong("clinic.5", says="34", never="Without padding each layer")
+def seven_and_a_wide_window(): return nn.Sequential(*head(7), double(8, 8), nn.ReLU(), nn.ConvTranspose2d(8, 1, 8, stride=2))
+
+
+@wrong("clinic.5", says="25", never="kernel of 3 does not quite double")
+def five_times_five(): return nn.Sequential(*head(5), nn.ConvTranspose2d(8, 1, 5, stride=5))
+
+
+@wrong("clinic.5", says="3, 28, 28", never="three channels")
+def several_pictures_at_once(): return nn.Sequential(nn.Linear(16, 3*49), nn.Unflatten(1, (3, 7, 7)), nn.ConvTranspose2d(3, 3, 4, stride=4))
+
+
+@wrong("clinic.8", says="neither", never="ran together")
+def one_list_of_all_maps(maps, vector): return torch.cat([maps.flatten(), vector.flatten(), vector.flatten()])
+
+
+@wrong("clinic.8", says="neither", never="the maps are gone")
+def maps_alone(maps, vector): return maps.clone()

@@ -58,7 +58,7 @@ def without_a_clamp(a, b):
     return (a.mean(0)-b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2*torch.linalg.eigvalsh(root @ cov_b @ root).sqrt().sum()
 
 
-@wrong("evaluation.1", never="one by one")
+@wrong("evaluation.1", never="A set is at distance 0 from itself")
 def with_the_roots_added_once(a, b): return with_symmetric_matrices(a, b) + torch.linalg.eigvals(a.T.cov() @ b.T.cov()).real.clamp(min=0).sqrt().sum()
 
 
@@ -66,7 +66,7 @@ def with_the_roots_added_once(a, b): return with_symmetric_matrices(a, b) + torc
 def covariance_of_the_sum_of_squares(a, b): return frechet_distance(a-a.mean(0), b-b.mean(0))
 
 
-@wrong("evaluation.1", never="is missing: this is the trace of the product")
+@wrong("evaluation.1", never="one by one")
 def twice_the_distance(a, b): return 2*with_symmetric_matrices(a, b)
 
 
@@ -408,3 +408,58 @@ equivalent("clinic.38", "a distance is the same in both directions", "`distance(
            "`distance(known[:n], embed(sample(n)))` → `distance(embed(sample(n)), known[:n])` in `embeds_once`", "`distance(one, other)` → `distance(other, one)` in `with_chunks`",
            "`distance(embed(real[::2]), embed(sample(len(real) // 2)))` → `distance(embed(sample(len(real) // 2)), embed(real[::2]))` in `every_second_one`")
 equivalent("clinic.38", "a slice ends where its tensor ends", "`2` → `3` (2)")
+
+
+@wrong("evaluation.4", never="nearest real point is asked")
+def in_one_of_the_two_nearest_balls(real, fake, k):
+    radii = torch.cdist(real, real).kthvalue(k+1, dim=1).values
+    distances, nearest = torch.cdist(fake, real).topk(2, largest=False)
+    return (distances <= radii[nearest]).any(dim=1).double().mean()
+
+
+@wrong("evaluation.4", never="share of pairs")
+def in_two_balls_or_more(real, fake, k):
+    radii = torch.cdist(real, real).kthvalue(k+1, dim=1).values
+    return ((torch.cdist(fake, real) <= radii).sum(dim=1) > 1).double().mean()
+
+
+@wrong("evaluation.4", never="share of balls that hold a fake")
+def balls_without_a_fake(real, fake, k):
+    radii = torch.cdist(real, real).kthvalue(k+1, dim=1).values
+    return (torch.cdist(fake, real) > radii).all(dim=0).double().mean()
+
+
+@wrong("evaluation.4", never="far as the fakes lie apart")
+def the_mean_radius_of_the_fakes(real, fake, k):
+    radius = torch.cdist(fake, fake).kthvalue(min(k+1, len(fake)), dim=1).values.mean()
+    return (torch.cdist(fake, real) <= radius).any(dim=1).double().mean()
+
+
+@wrong("evaluation.1", never="The trace is missing")
+def sum_of_the_moved_means(a, b): return (a.mean(0)-b.mean(0)).abs().sum()
+
+
+@wrong("evaluation.1", never="root of every entry")
+def root_of_the_covariances_entry_by_entry(a, b):
+    one, other = a.T.cov(), b.T.cov()
+    return (a.mean(0)-b.mean(0)).square().sum() + one.trace() + other.trace() - 2*(one.abs().sqrt() @ other.abs().sqrt()).trace()
+
+
+@wrong("evaluation.2", never="transposed root")
+def the_root_of_the_inverse(real): return real.mean(0) + torch.randn_like(real) @ torch.linalg.cholesky(real.T.cov().inverse())
+
+
+@wrong("clinic.38", says="first and the floor second", never="pixels")
+def the_floor_first(sample, real, embed, distance): return embeds_once(sample, real, embed, distance)[::-1]
+
+
+@wrong("clinic.38", says="through `embed`", never="Two sets of fakes")
+def pixels_for_features(sample, real, embed, distance):
+    n = len(real)//2
+    return distance(real[:n].flatten(1), sample(n).flatten(1)), distance(real[:n].flatten(1), real[n:].flatten(1))
+
+
+@wrong("clinic.38", says="sets have", never="smaller, and a good generator")
+def all_real_ones_against_half(sample, real, embed, distance):
+    n = len(real)//2
+    return distance(embed(real), embed(sample(n))), distance(embed(real[:n]), embed(real[n:]))
