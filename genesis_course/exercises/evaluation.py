@@ -334,8 +334,8 @@ def _(precision):
 
 # %% ../../nbs/answers/10_evaluation.ipynb #4e075f75
 threshold = Exercise("evaluation.5", "A promise about false alarms", kind="build", tolerance=1e-6,
-    hints=["r/(H + 1) must not be larger than `alarms`, and r is a whole number: the largest such r "
-           "is int(alarms*(H + 1)).",
+    hints=["r/(H + 1) must not be larger than `alarms`, and r is a whole number: the largest such "
+           "r is int(alarms*(H + 1)).",
            "`scores.sort().values` are the sorted scores; the r-th smallest has the index r - 1.",
            "`scores.sort().values[int(alarms*(len(scores)+1))-1].item()`"],
     insight="No distribution was assumed: a new innocent score is equally likely to take any of "
@@ -365,8 +365,8 @@ def _(scores, alarms): return scores[int(alarms*(len(scores)+1))-1].item()
                 "percent, H gives rank 0, and the index -1 is the *largest* score.")
 def _(scores, alarms): return scores.sort().values[int(alarms*len(scores))-1].item()
 
-@threshold.slip("Rounded to the nearest rank, the promise is broken half of the time: r/(H + 1) may "
-                "be larger than `alarms`. Round down.")
+@threshold.slip("Rounded to the nearest rank, the promise is broken half of the time: r/(H + 1) "
+                "may be larger than `alarms`. Round down.")
 def _(scores, alarms):
     return scores.sort().values[max(1, round(alarms*(len(scores)+1)))-1].item()
 
