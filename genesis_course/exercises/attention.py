@@ -329,8 +329,7 @@ cache_counts = Exercise("attention.5", "What a cache saves", kind="think",
            "sum(range(100, 150)); 100 and 49; layers × two (keys and values) × kept positions × "
            "width. Four heads share the width, and the token to come needs a place of the 64."],
     insight="Work shrinks to a fortieth, and memory is the price: it grows with layers, width and "
-            "context. In large models the cache takes more memory than a page of text by far, and "
-            "sharing keys and values between heads is worth the trouble.")
+            "context. That is why large models often share keys and values between heads.")
 
 cache_counts.solution = [sum(range(100, 150)), 149, 2*2*63*80]
 
@@ -467,8 +466,8 @@ mended_44 = Exercise("clinic.44", "Arg max stops the gradient",
     insight="The reader now sees mixtures that no real text has, and a discriminator learns to "
             "tell by that alone. Other cures read the chosen token forwards and the mixture "
             "backwards (straight-through), add noise (Gumbel-softmax), or learn from the verdict "
-            "alone (policy gradients). Language models avoid the question: they are trained on the next "
-            "token.")
+            "alone (policy gradients). Language models avoid the question: they are trained on the "
+            "next token.")
 
 @mended_44.answer
 def _(logits, embedding, reader):
