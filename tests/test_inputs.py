@@ -23,7 +23,9 @@ from genesis_course.cli import copy_chapters, examine
 from genesis_course.command import TensorBoard, train
 from genesis_course.creation import create
 from genesis_course.data import Batches, load_images, load_text
-from genesis_course.downloads import FILES, ROUNDS, fetch, find_file, read_bytes, read_cifar10, read_idx, read_idx_pair, read_photos, read_text
+from genesis_course.downloads import FILES, ROUNDS, fetch, find_file, read_bytes, read_cifar10, read_idx, read_idx_pair, read_text
+from genesis_course.folders import find_photos
+from genesis_course.photos import read_photos
 from genesis_course.genesis import load_genesis
 from genesis_course.plots import save_film, save_picture
 from genesis_course.processes import Steps
@@ -70,7 +72,8 @@ READ = {
     "downloads.read_idx": read_idx,
     "downloads.read_idx_pair": lambda path: read_idx_pair(path, path, 10),
     "downloads.read_cifar10": read_cifar10,
-    "downloads.read_photos": read_photos,
+    "folders.find_photos": find_photos,
+    "photos.read_photos": read_photos,
     "downloads.read_text": read_text,
     "data.load_images": load_images,
     "data.load_text": load_text,
