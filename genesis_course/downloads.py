@@ -284,7 +284,7 @@ def _not_in(path, raw, encoding, name, error=None):
         line = raw.count(b"\n", 0, error.start)+1
         place = f"byte 0x{raw[error.start]:02x} in line {line:,}"
         what = f"{path} is not {encoding}: {place} means nothing there."
-        mended = raw.decode(name, "replace")
+        mended = raw.decode("utf-8", "replace")
         damaged = mended.count("\ufffd")
         if name == "utf-8" and sum(not letter.isascii() for letter in mended) > 6*damaged:
             return CourseError(f"{path} is {encoding}, but damaged in {damaged:,} place(s): {place} "

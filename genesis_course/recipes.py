@@ -79,15 +79,16 @@ _VALID = 0.1      # share of a text for validation
 
 def _check_length(text, context, batch, draws):
     "A `CourseError` where a text is too short for one batch, or for one window of validation"
-    def enough(length):
+    def enough(length, rows=1 if draws else batch):
         aside = round(_VALID*length)
-        return aside > context and length-aside-context >= (1 if draws else batch)
+        return aside > context and length-aside-context >= rows
     if enough(len(text)): return
     least = next(length for length in range(1, 30*(context+batch)) if enough(length))
+    remedy = "Give a longer text"+(", or a smaller batch." if enough(len(text), 1) else ".")
     raise CourseError(
         f"{text.name or 'This text'} has {len(text):,} characters, and at least {least:,} are "
         f"needed: a tenth is set aside for validation and must hold a window of {context+1:,}, and "
-        f"the rest must hold {batch:,} windows for a batch. Give a longer text.")
+        f"the rest must hold {batch:,} windows for a batch. {remedy}")
 
 # %% ../nbs/backstage/23_recipes.ipynb #4418882f
 def _language(model, settings, text, seed, batch, lr, context, draws, device):
