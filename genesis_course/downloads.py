@@ -229,7 +229,7 @@ _HEADS = {b"PK\x03\x04": "a Word document or another zip archive", b"%PDF": "a P
           b"BZh": "an archive", b"7z\xbc\xaf": "an archive", b"\xfd7zXZ": "an archive",
           b"Rar!": "an archive", b"SQLite format 3": "a database", b"\x7fELF": "a program"}
 _USUAL = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030", "big5",
-          "shift_jis", "cp1251", "latin-1", "cp1252", "euc-kr")
+          "latin-1", "cp1252", "shift_jis", "cp1251", "euc-kr")
 
 def _codec(encoding):
     "The usual name of an encoding"
@@ -259,6 +259,7 @@ def _usual(before, letter, after):
     if 0x2010 <= code < 0x20b0 or 0x3000 <= code < 0x3100 or 0xff00 <= code < 0xff60: return 1.
     if 0xac00 <= code < 0xd7a4: return 0.9
     if 0x4e00 <= code < 0xa000:
+        if any(each.isascii() and each.isalpha() for each in beside): return 0.2
         common = (0xb0 <= letter.encode("gb2312", "ignore")[:1].ljust(1)[0] <= 0xd7
                   or 0xa4 <= letter.encode("big5", "ignore")[:1].ljust(1)[0] <= 0xc6)
         return 1. if common else 0.2

@@ -265,13 +265,14 @@ def test_a_text_in_any_encoding_is_read_or_its_encoding_is_named(tmp_path_factor
     sample, others = SAMPLES[language]
     encoding = data.draw(st.sampled_from([*WIDE, *others]))
     words = re.findall(r"\S+", sample)
-    text = " ".join(data.draw(st.lists(st.sampled_from(words), min_size=2, max_size=40)))+data.draw(st.sampled_from(["", "\n", "\n\nEnd 2024\n"]))
+    # one whole sentence at least: a single letter may be of any language
+    text = " ".join(data.draw(st.permutations([*words, *data.draw(st.lists(st.sampled_from(words), max_size=30))])))+data.draw(st.sampled_from(["", "\n", "\n\nEnd 2024\n"]))
     path = tmp_path_factory.mktemp("t")/"t.txt"
     path.write_bytes(text.encode(encoding))
     if encoding in MARKED: assert read_text(path) == text
     elif text.isascii() and encoding not in WIDE: assert read_text(path) == text
     else:
-        try: assert read_text(path) == text and text.encode(encoding) == text.encode("utf-8")
+        try: assert read_text(path) == text
         except CourseError as error:
             hypothesis.event("named")
             named = re.search(r'encoding="(.*?)"', str(error))[1]
