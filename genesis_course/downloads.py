@@ -288,8 +288,8 @@ def _not_in(path, raw, encoding, name, error=None):
         mended = raw.decode("utf-8", "replace")
         damaged = mended.count("\ufffd")
         if name == "utf-8" and sum(not letter.isascii() for letter in mended) > 6*damaged:
-            return CourseError(f"{path} is {encoding}, but damaged in {damaged:,} place(s): {place} "
-                               "means nothing there. Mend or delete it in an editor.")
+            return CourseError(f"{path} is {encoding}, but damaged in {damaged:,} place(s): {place}"
+                               " means nothing there. Mend or delete it in an editor.")
     scores = {other: _score(raw, other) for other in _USUAL if _codec(other) != name}
     best = [other for other in sorted(scores, key=scores.get, reverse=True) if scores[other] > 0.5]
     if not best: return CourseError(f"{what} It seems to be no plain text at all. Open it in the "
@@ -306,8 +306,8 @@ def read_text(
     "The text of a file, with line ends as newlines"
     raw, name = read_bytes(path), _codec(encoding)
     if kind := next((kind for head, kind in _HEADS.items() if raw.startswith(head)), None):
-        raise CourseError(f"{path} is {kind}, not a plain text. Open it in its own program and save "
-                          "it as text (.txt, UTF-8).")
+        raise CourseError(f"{path} is {kind}, not a plain text. Open it in its own program and save"
+                          " it as text (.txt, UTF-8).")
     name = next((mark for head, mark in _MARKS.items() if raw.startswith(head)), name)
     try: text = raw.decode(name)
     except UnicodeError as error: raise _not_in(path, raw, encoding, name, error) from error

@@ -186,7 +186,7 @@ def _classes_of(part, name):
 
 # %% ../nbs/backstage/27_folders.ipynb #3623fd84
 def _numbered(parts, split, top):
-    "The part that is asked for, {class: its folders}, and names of all classes, by the training part"
+    "The part that is asked for, {class: its folders}, and names of all classes, by training"
     part = next((parts[role] for role in _INSTEAD.get(split, ()) if role in parts), None)
     if part is None: raise CourseError(f"{plain(top.path)} has no part for split={split!r}, only "
         f"{', '.join(sorted(each.name for each in parts.values()))}. Load these one by one.")
@@ -246,7 +246,7 @@ def _refuse_parts_inside(top):
             "split=\"all\".")
 
 def _left_out(way, parts, part, names, mine):
-    "Notes on photos that belong to no class, on classes without photos, on what could be meant else"
+    "Notes on photos that belong to no class, on classes without photos, on other meanings"
     notes, top = [], way[-1]
     aside = [photo for each in (*way, part)[:None if part is not top else -1]
              for photo in each.files if each is not part or part.filled]

@@ -140,7 +140,7 @@ def read_photos(
     # pixels of a side; None keeps photos that all have one square size, and else means 64
     size=None,
 ):
-    "Images [N, C, size, size] uint8, labels [N] int64, class names, and notes on what was passed over"
+    "Images [N, C, size, size] uint8, labels [N] int64, class names, notes on what was passed over"
     found = find_photos(folder, split)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")         # of Pillow's, on matters that are in the notes
@@ -166,10 +166,11 @@ def _decode_all(files, size):
     decoded, known = {}, dict(files)
     for path in known:
         if path in looks and path not in odd:
-            _try(lambda path: _decode(path, size, colour, looks[path].white), path, decoded, reasons)
+            white = looks[path].white
+            _try(lambda each: _decode(each, size, colour, white), path, decoded, reasons)
     said = [_say(paths, f"passed over, {why}") for why, paths in reasons.items() if paths]
-    said += [_say([path for path in odd if path in looks], "passed over, because nothing says which "
-                  "of its values is white")+" Save as 8 or 16 bits." for _ in odd[:1]]
+    said += [_say([path for path in odd if path in looks], "passed over, because nothing says which"
+                  " of its values is white")+" Save as 8 or 16 bits." for _ in odd[:1]]
     grey = [path for path in decoded if looks[path].grey]
     if colour and grey: said.append(_say(grey, "grey among colour: made RGB", ""))
     several = [path for path in decoded if looks[path].several]

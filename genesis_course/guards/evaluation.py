@@ -62,8 +62,8 @@ def check_bytes(
 ):
     "`CourseError` when these are bytes on another scale than 0 to 255"
     high = int(images.max())
-    if high == 1: raise CourseError("These uint8 images hold only 0 and 1, which is black. White is "
-                                    "255: use 255*images.")
+    if high == 1: raise CourseError("These uint8 images hold only 0 and 1, which is black. White is"
+                                    " 255: use 255*images.")
     if high == 16: raise CourseError("These uint8 images end at 16, as the digits of scikit-learn "
                                      "do. White is 255: use images.float()*(2/16)-1.")
 
