@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import torch
 import torch.nn.functional as F
-from .downloads import fetch, read_photos, read_text
+from .downloads import fetch, read_text
 from .glyphs import GLYPH_FONTS, GLYPH_RANGES, draw_glyphs
 from .guards.data import KNOWN_SETS, check_split, checked
+from .photos import read_photos
 from .public import announce, read_public
 
 # %% ../nbs/02_data.ipynb #9ccbee64

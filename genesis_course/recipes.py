@@ -26,6 +26,7 @@ from .rnn import (RecurrentLM, bits_per_character, complete, next_token_loss,
                                 text_loss)
 from .stable_gan import (EMA, ConvDiscriminator, ConvGenerator, conditional_players,
                                        lazy_regularisation, r1_penalty, sample_class)
+from .support import CourseError
 from .training import Player, accuracy, evaluate
 from .vae import ConvVAE, negative_bound, sample_prior, vae_loss
 
@@ -73,10 +74,27 @@ def cnn_experiment(
     def measure(): return evaluate(model, Batches(test, batch_size=500, shuffle=False), right)
     return Experiment([player], batches, model, settings, measure)
 
+# %% ../nbs/backstage/23_recipes.ipynb #6d0018ed
+_VALID = 0.1      # share of a text for validation
+
+def _check_length(text, context, batch, draws):
+    "A `CourseError` where a text is too short for one batch, or for one window of validation"
+    def enough(length, rows=1 if draws else batch):
+        aside = round(_VALID*length)
+        return aside > context and length-aside-context >= rows
+    if enough(len(text)): return
+    least = next(length for length in range(1, 30*(context+batch)) if enough(length))
+    remedy = "Give a longer text"+(", or a smaller batch." if enough(len(text), 1) else ".")
+    raise CourseError(
+        f"{text.name or 'This text'} has {len(text):,} characters, and at least {least:,} are "
+        f"needed: a tenth is set aside for validation and must hold a window of {context+1:,}, and "
+        f"the rest must hold {batch:,} windows for a batch. {remedy}")
+
 # %% ../nbs/backstage/23_recipes.ipynb #4418882f
 def _language(model, settings, text, seed, batch, lr, context, draws, device):
     "The experiment for a language model on a `Text`"
-    train, valid = text.split(0.1)
+    _check_length(text, context, batch, draws)
+    train, valid = text.split(_VALID)
     ids, window = train.ids.to(device), torch.arange(context+1, device=device)
     most = len(ids)-context
     places = torch.randint(most, (draws,)) if draws else torch.arange(most)

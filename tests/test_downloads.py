@@ -16,7 +16,8 @@ import pooch
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
-from genesis_course.downloads import FILES, PublicFile, cache_folder, fetch, find_file, read_cifar10, read_idx, read_idx_pair, read_photos, read_text
+from genesis_course.downloads import FILES, PublicFile, cache_folder, fetch, find_file, read_cifar10, read_idx, read_idx_pair, read_text
+from genesis_course.photos import read_photos
 from genesis_course.support import CourseError
 
 BODY = bytes(range(256))*2000

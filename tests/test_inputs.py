@@ -6,6 +6,7 @@ import io
 import os
 import pkgutil
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -22,8 +23,11 @@ from genesis_course.checkpoints import load_checkpoint, save_checkpoint
 from genesis_course.cli import copy_chapters, examine
 from genesis_course.command import TensorBoard, train
 from genesis_course.creation import create
-from genesis_course.data import Batches, load_images, load_text
-from genesis_course.downloads import FILES, ROUNDS, fetch, find_file, read_bytes, read_cifar10, read_idx, read_idx_pair, read_photos, read_text
+from genesis_course.data import Batches, ImageSet, load_images, load_text
+from genesis_course.downloads import FILES, ROUNDS, fetch, find_file, read_bytes, read_cifar10, read_idx, read_idx_pair, read_text
+from genesis_course.evaluation import as_judged, features
+from genesis_course.folders import find_photos
+from genesis_course.photos import read_photos
 from genesis_course.genesis import load_genesis
 from genesis_course.plots import save_film, save_picture
 from genesis_course.processes import Steps
@@ -64,13 +68,15 @@ READ = {
     "state.load_weights": load_weights,
     "checkpoints.load_checkpoint": lambda path: load_checkpoint(quiet(ROWS), path),
     "training.fit": lambda path: fit(nn.Linear(1, 1), F.mse_loss, [(torch.ones(2, 1),)*2], resume=path, device="cpu"),
+    "training.Trainer.fit": lambda path: Trainer(Player(nn.Linear(1, 1), lambda module, batch: module(batch[0]).mean()), device="cpu").fit(ROWS, resume=path),
     "genesis.load_genesis": load_genesis,
     "creation.create": lambda path: create("1", source=path),
     "downloads.read_bytes": read_bytes,
     "downloads.read_idx": read_idx,
     "downloads.read_idx_pair": lambda path: read_idx_pair(path, path, 10),
     "downloads.read_cifar10": read_cifar10,
-    "downloads.read_photos": read_photos,
+    "folders.find_photos": find_photos,
+    "photos.read_photos": read_photos,
     "downloads.read_text": read_text,
     "data.load_images": load_images,
     "data.load_text": load_text,
@@ -81,22 +87,56 @@ READ = {
     "recipes.gan_experiment": lambda path: gan_experiment(data=path),
     "recipes.genesis_experiment": lambda path: genesis_experiment(data=path),
 }
-# They take a word of this kind that is no path, or hand it on as it came to one of the above; typer makes paths of words itself.
-OTHERS = {"cli.tidied", "cli.lab_command", "cli.copy", "cli.create_command", "cli.lab", "cli.train_command", "command.loggers", "data.Batches", "tensors.Value",
-          "run.begin", "run.running", "support.explain_os_error"}
+# What looks like one of them and is none, and why.
+OTHERS = {
+    "no path": {"adversarial.pgd", "cli.tidied", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "practice.solved", "terminal.launch", "terminal.quiet_stderr"},
+    "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "support.explain_os_error"},
+    "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command"},
+    "it is what all others ask, or takes no argument": {"support.as_path", "support.home", "support.data_folder", "cli.chapters_folder"},
+}
 EVERYWHERE = {**WRITE, **FOLDERS, **READ}
+CALLED = {"path", "paths", "folder", "root", "source", "destination", "out", "resume", "file", "files", "filename", "directory", "data", "target", "where"}
 
 
-def test_every_public_function_that_takes_a_path_is_tried():
-    words, found = {"path", "folder", "source", "destination", "out", "resume", "file", "data"}, set()
+def comments(function):
+    "{parameter: what the comment beside it says}"
+    lines = inspect.getsource(function).splitlines()
+    return {found[1]: found[2] for line in lines if (found := re.match(r"\s*(?:def \w+\(self,\s*)?\**(\w+)[^#]*#\s*(.*)", line))}
+
+
+def public():
+    "Pairs (place, function): public functions, classes and their methods"
     for module in pkgutil.iter_modules(genesis_course.__path__):
         if module.name.startswith("_") or module.ispkg: continue
         names = vars(importlib.import_module(f"genesis_course.{module.name}"))
         for name in names.get("__all__", ()):
-            if not callable(names[name]) or names[name].__module__ != f"genesis_course.{module.name}": continue
-            if isinstance(names[name], type) and issubclass(names[name], BaseException): continue
-            if words & set(inspect.signature(names[name]).parameters): found.add(f"{module.name}.{name}")
-    assert found <= {*EVERYWHERE, *OTHERS}, found-{*EVERYWHERE, *OTHERS}
+            value = names[name]
+            if not callable(value) or value.__module__ != f"genesis_course.{module.name}": continue
+            if isinstance(value, type) and issubclass(value, BaseException): continue
+            yield f"{module.name}.{name}", value
+            if isinstance(value, type): yield from ((f"{module.name}.{name}.{each}", method) for each, method in vars(value).items() if inspect.isfunction(method) and not each.startswith("_"))
+
+
+def seems_to_take_a_path(function):
+    "By the name of a parameter, by the comment beside it, or because it opens something"
+    try: parameters, source = set(inspect.signature(function).parameters), inspect.getsource(function)
+    except ValueError: return False                          # a class without an __init__ in Python
+    told = any(name in parameters and re.search(r"\b(path|file|folder|directory)s?\b", text, re.IGNORECASE) for name, text in comments(function).items())
+    return bool(CALLED & parameters) or told or bool(re.search(r"\b(as_path|open|Path)\(|\.(read|write)_(text|bytes)\(|\.mkdir\(", source))
+
+
+def test_every_public_function_that_takes_a_path_is_tried():
+    found = {place for place, function in public() if seems_to_take_a_path(function)}
+    known = {*EVERYWHERE, *(place for places in OTHERS.values() for place in places)}
+    assert found <= known, found-known
+    assert known <= found | {*EVERYWHERE}, "no longer needed"
+
+
+def test_a_new_function_that_takes_a_path_would_be_found(tmp_path, monkeypatch):
+    (tmp_path/"new.py").write_text('def load(\n    name,   # of a file\n):\n    "Its bytes"\n\n\ndef keep(what, place): open(place, "w").write(what)\n\n\ndef count(folder): return 1\n\n\ndef add(a, b): return a+b\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    new = importlib.import_module("new")
+    assert [seems_to_take_a_path(each) for each in (new.load, new.keep, new.count, new.add)] == [True, True, True, False]
 
 
 def not_paths(folder):
@@ -114,6 +154,20 @@ def test_what_is_no_path_is_told_so_and_nothing_is_left_behind(where, what, tmp_
     message = message_of(lambda: EVERYWHERE[where](value))
     assert len(message) < 450, message
     assert sorted(tmp_path.rglob("*")) == before
+
+
+RIGHT = {"downloads.read_text": "~/word.txt", "downloads.read_bytes": "~/word.txt", "data.load_text": "~/word.txt", "folders.find_photos": "ein Ordner ü"}
+
+
+@pytest.mark.parametrize("where", READ)
+def test_what_is_missing_or_of_another_kind_is_told_so(where, house):
+    "A file that is not there, a folder for a file, a file for a folder"
+    (house/"here"/"ein Ordner ü").mkdir()
+    (house/"me"/"word.txt").write_bytes(b"a word")
+    for value in ("nothing.st", "~/nothing", "no/such/place", "ein Ordner ü", Path("~/word.txt"), "~/word.txt/below"):
+        if RIGHT.get(where) == str(value): continue
+        message = message_of(lambda: READ[where](value))
+        assert len(message) < 450, message
 
 
 NAMES = ["~/w{}", "~/deep/er/w{}", "a b{}", "Fotos aus Zürich/花{}", "-x{}", "[1]*?{}", "%20#{}", ".hidden{}", "x"*240+"{}", "字"*79+"{}", "./~mine{}"]
@@ -194,6 +248,132 @@ def test_a_hidden_file_of_the_reader_survives_a_write_beside_it(tmp_path):
     os.utime(mine, times=(0, 0))
     for name in ("model", "*", "[a-z]*"): write_atomically(tmp_path/name, b"x")
     assert mine.read_text() == "mine"
+
+
+# Texts. What comes in is the text, or a sentence; the encoding that the sentence names makes it the text.
+
+SAMPLES = {"Chinese": ("创世记：起初，神创造天地。地是空虚混沌，渊面黑暗；", ["gb18030", "gbk", "gb2312"]), "traditional Chinese": ("起初，神創造天地。地是空虛混沌，淵面黑暗。", ["big5"]), "German": ("Fluß und größere Äpfel sind süß, aber früh grün.", ["latin-1", "cp1252"]),
+           "French": ("Il a été à la forêt, où l'être naît; ça va.", ["latin-1", "cp1252"]), "quotation": ("„Schön“, sagte sie – und ging…", ["cp1252"]), "Russian": ("В начале сотворил Бог небо и землю.", ["cp1251"]), "Japanese": ("はじめに神は天と地とを創造された。", ["shift_jis"]),
+           "English": ("To be, or not to be: that is the question.", [])}
+WIDE = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+MARKED = {"utf-8", "utf-8-sig", "utf-16", "utf-32"}
+
+
+@given(st.sampled_from(list(SAMPLES)), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_text_in_any_encoding_is_read_or_its_encoding_is_named(tmp_path_factory, language, data):
+    sample, others = SAMPLES[language]
+    encoding = data.draw(st.sampled_from([*WIDE, *others]))
+    words = re.findall(r"\S+", sample)
+    # one whole sentence at least: a single letter may be of any language
+    text = " ".join(data.draw(st.permutations([*words, *data.draw(st.lists(st.sampled_from(words), max_size=30))])))+data.draw(st.sampled_from(["", "\n", "\n\nEnd 2024\n"]))
+    path = tmp_path_factory.mktemp("t")/"t.txt"
+    path.write_bytes(text.encode(encoding))
+    if encoding in MARKED: assert read_text(path) == text
+    elif text.isascii() and encoding not in WIDE: assert read_text(path) == text
+    else:
+        try: assert read_text(path) == text
+        except CourseError as error:
+            hypothesis.event("named")
+            named = re.search(r'encoding="(.*?)"', str(error))[1]
+            assert read_text(path, named) == text, (encoding, named)
+
+
+@given(st.binary(max_size=400), st.sampled_from(["utf-8", "utf-8", "gb18030", "latin-1", "utf-16", "utf-32-le", "big5", "cp1252", "ascii", "utf-7", "idna", "punycode", "hex", "undefined", "", "utf_8 ", None, 7, b"utf-8", "a\0b", "x"*300]))
+@settings(max_examples=500, deadline=None)
+def test_any_bytes_in_any_encoding_are_a_text_or_a_sentence(tmp_path_factory, raw, encoding):
+    path = tmp_path_factory.mktemp("t")/"t.txt"
+    path.write_bytes(raw)
+    try: text = read_text(path, encoding)
+    except CourseError as error:
+        hypothesis.event("refused")
+        assert "\n" not in str(error) and len(str(error)) < 450
+    else: assert text.strip() and "\0" not in text and not text.startswith("\ufeff")
+
+
+@pytest.mark.parametrize("mark, encoding", [(b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"), (b"\x84\x31\x95\x33", "gb18030")])
+@pytest.mark.parametrize("asked", ["utf-8", "latin-1", "gb18030", "utf-16"])
+def test_a_byte_order_mark_is_believed(mark, encoding, asked, tmp_path):
+    (tmp_path/"t.txt").write_bytes(mark+"Fluß, 创世".encode(encoding))
+    assert load_text(tmp_path/"t.txt", encoding=asked).text == "Fluß, 创世"
+
+
+@pytest.mark.parametrize("head, kind", [(b"PK\x03\x04\x14\0\x06\0", "Word"), (b"%PDF-1.7\n", "PDF"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Office"), (b"{\\rtf1 To be}", "RTF"), (b"\x89PNG\r\n\x1a\n", "picture"), (b"\xff\xd8\xff\xe0", "picture"),
+                                        (b"RIFF\x24\0\0\0WAVEfmt ", "no plain text"), (b"a\0b\0\0\0"*9, "no plain text"), (bytes(range(256)), "no plain text")])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "gb18030"])
+def test_what_is_no_text_is_refused_in_every_encoding(head, kind, encoding, tmp_path):
+    (tmp_path/"t.txt").write_bytes(head+b"rest")
+    message_of(lambda: load_text(tmp_path/"t.txt", encoding=encoding), kind, "save it as")
+
+
+def test_a_damaged_letter_does_not_make_it_another_encoding(tmp_path):
+    text = "Süße Äpfel für größere Flüße, natürlich schön.\n"*3
+    (tmp_path/"t.txt").write_bytes(text.encode().replace(b"aber", b"").replace(b"nat", b"\xe4nat", 2).replace(b"\xe4nat", b"nat", 1))
+    message = message_of(lambda: read_text(tmp_path/"t.txt"), "damaged in 1 place", "0xe4 in line 2")
+    assert "encoding=" not in message
+
+
+def test_a_text_that_is_utf_8_is_not_read_as_rare_signs(tmp_path):
+    (tmp_path/"t.txt").write_bytes(b"bush hid the facts")
+    message_of(lambda: read_text(tmp_path/"t.txt", "utf-16"), 'encoding="utf-8"')
+
+
+@pytest.mark.parametrize("recipe", ["rnn", "gpt"])
+def test_a_text_of_ones_own_is_long_enough_before_anything_is_trained(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    def run(length, **options):
+        Path("t.txt").write_text(("To be, or not to be: that is the question. "*60)[:length])
+        return train(recipe, data="t.txt", steps=1, out=f"run-{length}", bar=False, device="cpu", **options)
+    least = int(re.search(r"at least ([\d,]+)", message_of(lambda: run(46), "t.txt", "46 characters"))[1].replace(",", ""))
+    for length in (0, 1, 9, 99, 414, least-1):
+        message_of(lambda: run(length))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "t.txt"] or not (tmp_path/f"run-{length}").exists()
+    assert run(least)["bits per character"] > 0 and (tmp_path/f"run-{least}"/"weights.safetensors").exists()
+    assert least > 600
+    message_of(lambda: run(least+1, batch=3000), "3,000 windows", "smaller batch")
+
+
+# Pictures in [0, 1] where [-1, 1] is meant
+
+def drawn(name): return (load_images(name, split="train") if name == "digits" else load_images(name, count=200, size=28)).images[:200].float()/255
+
+
+UNIT = {"as they are": lambda x: x, "a trifle below 0": lambda x: x-1e-6, "a trifle beyond 1": lambda x: x*(1+1e-6), "inverted": lambda x: 1-x, "half precision": lambda x: x.half(), "double": lambda x: x.double(),
+        **{f"bicubic to {size}": lambda x, size=size: F.interpolate(x, (size, size), mode="bicubic") for size in (8, 20, 28, 33, 64)}, **{f"bicubic, antialiased, to {size}": lambda x, size=size: F.interpolate(x, (size, size), mode="bicubic", antialias=True) for size in (8, 20, 28, 33, 64)},
+        **{f"noise of {noise}": lambda x, noise=noise: x+noise*torch.randn(x.shape, generator=torch.Generator().manual_seed(0)) for noise in (0.005, 0.02, 0.04)}, "inverted and bicubic": lambda x: F.interpolate(1-x, (28, 28), mode="bicubic"),
+        "a few real blacks": lambda x: torch.where(torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 1e-3, torch.tensor(-1.), x)}
+SIGNED = {"as they are": lambda x: 2*x-1, "inverted": lambda x: 1-2*x, "bright": lambda x: 0.3+0.7*x, "bright and inverted": lambda x: 1-0.6*x, "greyish black": lambda x: -0.3+1.3*x, "greyish ink": lambda x: 1-1.3*x, "dim": lambda x: 0.4*x-0.2,
+          "flat": lambda x: torch.full_like(x, 0.5), "white": lambda x: torch.ones_like(x), "grey": lambda x: torch.zeros_like(x), "black": lambda x: -torch.ones_like(x), "flat, each another": lambda x: torch.linspace(-1, 1, len(x))[:, None, None, None].expand_as(x),
+          "a few dark dots": lambda x: torch.where(torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.003, torch.tensor(-1.), torch.tensor(1.)), "bicubic": lambda x: F.interpolate(2*x-1, (28, 28), mode="bicubic"),
+          "white paper with thin ink": lambda x: 1-2*x*(x > 0.9), "noise": lambda x: torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).mul(0.3).clamp(-1, 1)}
+
+
+@pytest.mark.parametrize("kind", UNIT)
+@pytest.mark.parametrize("name", ["digits", "glyphs"])
+def test_pictures_in_0_and_1_are_not_judged(name, kind):
+    for judge in (as_judged, features): message_of(lambda: judge(UNIT[kind](drawn(name))), "[0, 1]", "2*images-1")
+
+
+@pytest.mark.parametrize("kind", SIGNED)
+@pytest.mark.parametrize("name", ["digits", "glyphs"])
+def test_pictures_that_are_bright_or_flat_are_judged(name, kind):
+    assert as_judged(SIGNED[kind](drawn(name))).shape == (200, 1, 28, 28)
+
+
+@given(st.sampled_from(["digits", "glyphs"]), st.floats(-0.02, 0.03), st.floats(0.8, 1.1), st.integers(8, 40), st.sampled_from(["bicubic", "bilinear", "nearest"]))
+@settings(max_examples=80, deadline=None)
+def test_the_scale_is_told_from_where_the_mass_lies(name, shift, factor, size, mode):
+    x = drawn(name)[:50]
+    def resized(x): return F.interpolate(x, (size, size), mode=mode)
+    message_of(lambda: as_judged(resized(x*factor+shift)), "[0, 1]")
+    as_judged((2*resized(x)-1)*min(factor, 1)+shift)
+
+
+def test_bytes_on_another_scale_are_not_judged():
+    x = drawn("digits")
+    message_of(lambda: features((x > 0.5).byte()), "255*images")
+    message_of(lambda: features((x*16).round().byte()), "scikit-learn")
+    assert features((x*255).round().byte()).shape == features((x*17).round().byte()).shape == (200, 64)
 
 
 # Loaders with random generators of their own
@@ -324,6 +504,64 @@ def test_running_statistics_stay_and_weights_are_halved(tmp_path):
     kept = read_state(path)["weights"]
     assert torch.equal(load_weights(path)[0]["1.running_var"], norm.running_var) and kept["0.weight"].dtype == torch.float16
     message_of(lambda: save_weights(nn.Linear(1, 1), tmp_path/"w.st"), "The file comes first")
+
+
+# Sets and batches of every dtype and shape
+
+TYPES = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.uint16, torch.uint32]
+FORMS = {"tensor": lambda x: x, "needs a gradient": lambda x: x.clone().requires_grad_() if x.is_floating_point() or x.is_complex() else x, "NumPy": lambda x: x.numpy() if x.dtype != torch.bfloat16 else x, "list": lambda x: x.tolist(),
+         "other strides": lambda x: x.clone().transpose(0, -1).contiguous().transpose(0, -1), "expanded": lambda x: x[:1].expand_as(x), "big-endian": lambda x: x.numpy().astype(">f8") if x.dtype == torch.float64 else x,
+         "reversed": lambda x: x.numpy()[::-1] if x.dtype != torch.bfloat16 else x, "read-only": lambda x: np.frombuffer(x.contiguous().numpy().tobytes(), x.numpy().dtype).reshape(x.shape) if x.dtype != torch.bfloat16 else x,
+         "objects": lambda x: np.array(x.tolist(), dtype=object), "words": lambda x: [str(value) for value in x.flatten().tolist()], "ragged": lambda x: [[0]*k for k in range(len(x))], "sparse": lambda x: x.to_sparse() if x.dtype == torch.float32 else x,
+         "none": lambda x: None, "a number": lambda x: 3, "a generator": lambda x: (row for row in x)}
+
+
+def some_rows(shape, dtype): return torch.arange(int(np.prod(shape))).reshape(shape).remainder(2).to(dtype)
+
+
+@given(st.lists(st.integers(0, 4), max_size=4), st.sampled_from(TYPES), st.sampled_from(list(FORMS)), st.integers(1, 5), st.booleans())
+@settings(max_examples=500, deadline=None)
+def test_rows_of_any_kind_come_out_as_they_went_in_or_are_refused(shape, dtype, form, size, shuffle):
+    try:
+        rows = FORMS[form](some_rows(shape, dtype))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError): hypothesis.assume(False)       # NumPy or torch lacks it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)             # torch's, on read-only arrays and sparse tensors
+        try: batches = [batch for batch, in Batches(rows, batch_size=size, shuffle=shuffle)]
+        except CourseError as error:
+            hypothesis.event("refused")
+            assert "\n" not in str(error) and len(str(error)) < 450
+        else:
+            hypothesis.event("served")
+            whole = torch.as_tensor(np.ascontiguousarray(rows).astype(np.float64) if form == "big-endian" and isinstance(rows, np.ndarray) else rows)
+            assert sum(map(len, batches)) == len(whole) and all(batch.dtype == whole.dtype for batch in batches)
+            if not shuffle: assert torch.equal(torch.cat(batches).to_dense().to(torch.complex128), whole.to_dense().to(torch.complex128))
+
+
+GOOD = {"shape": (4, 1, 3, 3), "dtype": torch.uint8, "form": "tensor", "label_shape": (4,), "label_dtype": torch.int64, "label_form": "tensor", "classes": ["a", "b"]}
+ANY = {"shape": [(4, 3, 3, 3), (4, 3, 3), (4, 9), (3, 3), (), (0, 1, 3, 3), (4, 1, 0, 3)], "dtype": TYPES, "form": list(FORMS), "label_shape": [(4, 1), (1, 4), (3,), (4, 2), (), (0,)], "label_dtype": TYPES, "label_form": list(FORMS),
+       "classes": [["a"], [], ("a", "b"), "ab", None, 2, {"a": 0, "b": 1}, np.array(["a", "b"])]}
+
+
+@given(st.sets(st.sampled_from(list(GOOD)), max_size=3), st.data())
+@settings(max_examples=500, deadline=None)
+def test_a_set_of_any_kind_is_served_or_refused(changed, data):
+    kind = {name: data.draw(st.sampled_from(ANY[name])) if name in changed else GOOD[name] for name in GOOD}
+    try: images, labels = FORMS[kind["form"]](some_rows(kind["shape"], kind["dtype"])), FORMS[kind["label_form"]](some_rows(kind["label_shape"], kind["label_dtype"]))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError): hypothesis.assume(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            made = ImageSet(images, labels, kind["classes"])
+            served = list(Batches(made, batch_size=3, shuffle=False))
+        except CourseError as error:
+            hypothesis.event("refused")
+            assert changed and "\n" not in str(error) and len(str(error)) < 450
+            return
+    hypothesis.event("served")
+    assert made.images.dtype == torch.uint8 and made.labels.dtype == torch.int64 and made.labels.shape == made.images.shape[:1]
+    assert torch.equal(torch.cat([y for _, y in served]), made.labels) and torch.equal(torch.cat([x for x, _ in served]), made.images.float()/127.5-1)
+    assert made.counts().tolist() == [int((made.labels == label).sum()) for label in range(len(made.classes))]
 
 
 # Labels, rows, devices, schedules
