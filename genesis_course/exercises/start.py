@@ -60,8 +60,8 @@ def _(network):
 def _(network):
     return sum(p.numel() for p in network.parameters() if p.ndim > 1)
 
-@count_parameters.slip("`state_dict` also holds what a layer notes down without learning it, such as "
-                       "the running mean of a `BatchNorm`. Count `network.parameters()`.")
+@count_parameters.slip("`state_dict` also holds what a layer notes down without learning it, such "
+                       "as the running mean of a `BatchNorm`. Count `network.parameters()`.")
 def _(network):
     return sum(value.numel() for value in network.state_dict().values())
 
@@ -99,8 +99,8 @@ def _(logits, labels):
     return table
 
 # %% ../../nbs/answers/00_start.ipynb #c7c93244
-@confusion.slip("Rows and columns are exchanged: a row belongs to what was *meant*, a column to what "
-                "was read.")
+@confusion.slip("Rows and columns are exchanged: a row belongs to what was *meant*, a column to "
+                "what was read.")
 def _(logits, labels):
     return confusion.solution(logits, labels).T
 
@@ -169,9 +169,9 @@ def _():
 def _():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
-@small_network.slip("A linear layer works on the last axis only, so each of the 8 rows of a picture "
-                    "gets its own ten logits. `nn.Flatten()` first makes one row of 64 numbers "
-                    "of each picture.")
+@small_network.slip("A linear layer works on the last axis only, so each of the 8 rows of a "
+                    "picture gets its own ten logits. `nn.Flatten()` first makes one row of 64 "
+                    "numbers of each picture.")
 def _():
     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 10))
 
@@ -203,8 +203,8 @@ def _(answer):
     if not isinstance(network, nn.Module):
         return Told("`small_network` should return a module, such as an `nn.Sequential`.")
     parameters = count_parameters.solution(network)
-    if parameters == 0: return Told("There is nothing in it that could learn: `parameters()` finds "
-                                    "no tensor. A layer is found if it is an attribute of a module.")
+    if parameters == 0: return Told("There is nothing in it that could learn: `parameters()` "
+        "finds no tensor. A layer is found if it is an attribute of a module.")
     pictures = torch.linspace(-1, 1, 128).view(2, 1, 8, 8)
     with torch.no_grad(): logits, first = network.eval()(pictures), network(pictures[:1])
     if first.shape == logits[:1].shape and not torch.allclose(first, logits[:1], atol=1e-3):
@@ -254,8 +254,8 @@ def _(count, seed=42):
     torch.manual_seed(seed)
     return order
 
-@mended_order.slip("The order is drawn without a seed: what ran earlier decides it. Let `seed` decide, "
-                   "before anything is drawn.")
+@mended_order.slip("The order is drawn without a seed: what ran earlier decides it. Let `seed` "
+                   "decide, before anything is drawn.")
 def _(count, seed=42):
     return torch.randperm(count)
 
