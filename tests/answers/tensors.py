@@ -60,6 +60,7 @@ def without_the_mean(x): return x/x.std(0).clamp(min=1e-6)
 
 equivalent("tensors.1", "the columns are data, and no slope goes back to them", "…detached")
 equivalent("tensors.1", "zeros stay zeros, whatever they are divided by", "`1` → `2`")
+equivalent("tensors.1", "a floor is small either way", "`1e-08` → `2e-08` in `with_a_floor`", "`1e-06` → `2e-06` in `of_the_transposed`")
 equivalent("tensors.1", "the numbers are the same in float64", "…the result in float64, or whole numbers in float32")
 
 
