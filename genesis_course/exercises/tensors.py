@@ -472,8 +472,8 @@ probabilities = Exercise("clinic.4", "A batch of one-row matrices",
 
 @probabilities.answer
 def _(classifier, images):
-    x = images.flatten(1).float()/255
-    return classifier(x).softmax(dim=1)
+    rows = images.reshape(len(images), -1)/255          # B, 64
+    return classifier(rows).softmax(dim=1)
 
 # %% ../../nbs/answers/01_tensors.ipynb #2e2bade5
 @probabilities.slip("That is the patient: after `unsqueeze(1)` axis 1 has size 1, and a softmax "

@@ -422,6 +422,5 @@ def log_softmax(classifier, images): return classifier(images.flatten(1)/255).lo
 def squeezed(classifier, images): return classifier(images.flatten(1).unsqueeze(1)/255).softmax(dim=-1).squeeze()
 
 
-equivalent("clinic.4", "the division makes floats of bytes as well", "`images.flatten(1).float()` → `images.flatten(1)`")
 equivalent("clinic.4", "probabilities are read here, nobody trains on them", "…detached", "…everything under `no_grad`")
 equivalent("clinic.4", "the numbers are the same in float64", "…the result in float64, or whole numbers in float32")
