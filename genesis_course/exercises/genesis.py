@@ -142,8 +142,8 @@ mixed = Exercise("genesis.3", "Between two digits", kind="build",
            "then `torch.cat([z, …], dim=1)`.",
            "`follow(generator.dynamics, cloud, condition, generator.steps, generator.dt, "
            "generator.damping, 1.)`"],
-    insight="Half a 3 and half an 8 is no average picture: the cloud decides for one of them, and "
-            "rather late. A condition is a place that a network interpolates, well or badly.")
+    insight="The law was told whole digits only, so the way from a 3 to an 8 leads through shapes "
+            "that nobody has drawn. At which share the balance turns depends on code and cloud.")
 
 @mixed.answer
 def _(generator, z, a, b, share, cloud):
