@@ -102,6 +102,7 @@ def _(step):
 
 # %% ../../nbs/answers/14_particles.ipynb #4f1fb486
 spring_forces = Exercise("particles.2", "Springs, and the third law", kind="build",
+    tolerance=1e-3,
     hints=["`position[:, None] - position[None]` are all vectors from j to i, [N, N, 2].",
            "Their norms over the last axis are the distances; keep that axis for broadcasting.",
            "-k(r - L)·apart/r, summed over j (axis 1), with r kept above 0 by a clamp."],
@@ -160,9 +161,9 @@ def _(position, stiffness, length):
     return (-stiffness*(distance-length)*(apart+1e-3)/(distance+1e-3)).sum(dim=1)
 
 # %% ../../nbs/answers/14_particles.ipynb #b6950067
-_STEEP = Told("The forces are right, but their gradient is NaN: a root has an infinite slope at 0, "
-              "the distance of a particle to itself. `norm` takes care of that; a root of your own "
-              "needs a clamp *below* it.")
+_STEEP = Told("The forces are right, but their gradient is NaN: 0/0, or the slope of a root at 0, "
+              "was computed for a particle and itself, and hidden afterwards. Keep the divisor, "
+              "and what stands under a root, above 0 *before*.")
 
 @spring_forces.observed_by
 def _(forces):

@@ -99,6 +99,20 @@ def with_where(position, stiffness, length):
     return torch.where(same, 0., stiffness*(length-r)*apart/r).sum(dim=1)
 
 
+@right("particles.2")
+def normalised(position, stiffness, length):
+    apart = position[:, None] - position[None]
+    unit = F.normalize(apart, dim=-1)
+    return (stiffness*(length - (apart*unit).sum(dim=-1, keepdim=True))*unit).sum(dim=1)
+
+
+@wrong("particles.2", says="gradient is NaN", never="0/0 is no number")
+def hides_nan(position, stiffness, length):
+    apart = position[:, None] - position[None]
+    r = apart.norm(dim=-1, keepdim=True)
+    return torch.nan_to_num(-stiffness*(r-length)*apart/r).sum(dim=1)
+
+
 @wrong("particles.2", says="gradient is NaN", never="0/0 is no number")
 def a_root_without_a_clamp(position, stiffness, length):
     apart = position[:, None] - position[None]
@@ -413,3 +427,5 @@ equivalent("clinic.53", "who stands still outside has no velocity that could be 
            "`position * velocity > 0` → `position * velocity >= 0`", "`position * velocity` → `position / velocity`")
 equivalent("clinic.51", "what is negative is never above 1 either",
            "`(-torch.linalg.eigvals(row_by_row(force, position)).real).clamp(min=0)` → `-torch.linalg.eigvals(row_by_row(force, position)).real` in `one_more_and_one_more`")
+equivalent("particles.2", PRECISION,
+           "the result in float64, or whole numbers in float32 in `normalised`")
