@@ -120,7 +120,7 @@ def _maps():
 
 def _plain(value):
     "A tensor of one number as a number"
-    return float(value) if getattr(value, "numel", lambda: 0)() == 1 else value
+    return value.item() if getattr(value, "numel", lambda: 0)() == 1 else value
 
 @stretch.observed_by
 def _(answer):
