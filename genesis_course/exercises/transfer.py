@@ -700,9 +700,9 @@ tune = Exercise("clinic.36", "A random head shakes the body", seconds=15.,
            '`torch.optim.Adam([{"params": network.body.parameters(), "lr": 0.001}, {"params": '
            'network.head.parameters(), "lr": 0.03}])`'],
     insight="In the first steps the gradient that reaches the body is a random matrix times an "
-            "error. There is nothing to be learned from it, and much to be lost. Rates by depth, gradual "
-            "unfreezing, and a head that goes first (Kumar et al. 2022) all wait until it means "
-            "something.")
+            "error. There is nothing to be learned from it, and much to be lost. Rates by "
+            "depth, gradual unfreezing, and a head that goes first (Kumar et al. 2022) all wait "
+            "until it means something.")
 
 @tune.answer
 def _(network, batches):
