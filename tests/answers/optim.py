@@ -360,54 +360,54 @@ def nothing(model, loss, batches, lr):
 equivalent("clinic.22", "data ask for no gradient, so nothing is cut", "…`batches` detached")
 equivalent("clinic.23", "data ask for no gradient, so nothing is cut", "…`batches` detached")
 
-# clinic.48: a softmax too many
+# clinic.47: a softmax too many
 
-equivalent("clinic.48", "only its shape or dtype is used at this place", "`logits` detached (2) in `with_one_hot_targets`", "`logits` detached (3) in `with_one_hot_targets`")
-equivalent("clinic.48", "float32 is exact enough, more is no fault", "`logits.double()` → `logits` in `in_float64`")
+equivalent("clinic.47", "only its shape or dtype is used at this place", "`logits` detached (2) in `with_one_hot_targets`", "`logits` detached (3) in `with_one_hot_targets`")
+equivalent("clinic.47", "float32 is exact enough, more is no fault", "`logits.double()` → `logits` in `in_float64`")
 
-@right("clinic.48")
+@right("clinic.47")
 def in_two_steps(logits, targets): return F.nll_loss(F.log_softmax(logits, -1), targets)
 
 
-@right("clinic.48")
+@right("clinic.47")
 def by_rows(logits, targets): return torch.stack([torch.logsumexp(row, 0)-row[target] for row, target in zip(logits, targets)]).mean()
 
 
-@right("clinic.48")
+@right("clinic.47")
 def with_one_hot_targets(logits, targets): return F.cross_entropy(logits, F.one_hot(targets, logits.shape[1]).to(logits.dtype))
 
 
-@right("clinic.48")
+@right("clinic.47")
 def as_a_module(logits, targets): return nn.NLLLoss()(nn.LogSoftmax(1)(logits), targets)
 
 
-@right("clinic.48")
+@right("clinic.47")
 def in_float64(logits, targets):
     logits = logits.double()
     return (logits.logsumexp(1)-logits.gather(1, targets[:, None]).squeeze(1)).mean().float()
 
 
-@wrong("clinic.48", says="there still is a softmax too many", never="columns")
+@wrong("clinic.47", says="there still is a softmax too many", never="columns")
 def a_softmax_by_hand(logits, targets):
     shares = (logits-logits.amax(dim=1, keepdim=True)).exp()
     return F.cross_entropy(shares/shares.sum(dim=1, keepdim=True), targets)
 
 
-@wrong("clinic.48", says="No gradient comes back", never="accuracy")
+@wrong("clinic.47", says="No gradient comes back", never="accuracy")
 def a_number_instead(logits, targets): return F.cross_entropy(logits, targets).item()
 
 
-@wrong("clinic.48", says="No gradient comes back", never="accuracy")
+@wrong("clinic.47", says="No gradient comes back", never="accuracy")
 def cut(logits, targets): return F.cross_entropy(logits.detach(), targets)
 
 
-@wrong("clinic.48", never="softmax too many")
+@wrong("clinic.47", never="softmax too many")
 def squares(logits, targets): return F.mse_loss(logits, F.one_hot(targets, logits.shape[1]).float())
 
 
-@wrong("clinic.48", says="shape", never="sum over the batch")
+@wrong("clinic.47", says="shape", never="sum over the batch")
 def one_for_each_row(logits, targets): return F.cross_entropy(logits, targets, reduction="none")
 
 
-@wrong("clinic.48", says="no longer finite", never="No gradient")
+@wrong("clinic.47", says="no longer finite", never="No gradient")
 def overflowing(logits, targets): return (logits.exp().sum(1).log()-logits[torch.arange(len(targets)), targets]).mean()
