@@ -128,8 +128,9 @@ def _game(count, size):
     def loss_after(before):
         def target(batch): return batch[:, :3]+0.5*before(batch).detach()
         return lambda module, batch: (module(batch)-target(batch)).pow(2).mean()
-    return [Player(module, loss_after(modules[k-1]), torch.optim.SGD, lr=0.3,
-                   schedule=lambda t: 1/(1+4*t)) for k, module in enumerate(modules)], list(x.split(5))
+    players = [Player(module, loss_after(modules[k-1]), torch.optim.SGD, lr=0.3,
+                      schedule=lambda t: 1/(1+4*t)) for k, module in enumerate(modules)]
+    return players, list(x.split(5))
 
 @train.observed_by
 def _(loop):
@@ -278,8 +279,8 @@ def _(answer):
     try: return float(answer)
     except (TypeError, ValueError): return answer
 
-digits_needed.slip("Half a point is 0.005, and the ± is *two* standard errors. This number fits a single one, "
-                    "or a whole point.", 1900)
+digits_needed.slip("Half a point is 0.005, and the ± is *two* standard errors. This number fits a "
+                   "single one, or a whole point.", 1900)
 digits_needed.slip("That is an ± of 5 points. Half a point is 0.005.", 76)
 digits_needed.slip("The error falls with the *root* of n, so 0.005 has to be squared.",
                    4*0.95*0.05/0.005)
@@ -352,8 +353,8 @@ def _(losses, patience):
     return min(losses[-patience:]) > min(losses)
 
 # %% ../../nbs/answers/03b_training.ipynb #d948a4a3
-@should_stop.slip("Once you have waited long enough you say so for ever, even where a new best came "
-                  "later. Ask about the last `patience` epochs only.")
+@should_stop.slip("Once you have waited long enough you say so for ever, even where a new best "
+                  "came later. Ask about the last `patience` epochs only.")
 def _(losses, patience):
     return any(should_stop.solution(losses[:k], patience) for k in range(1, len(losses)+1))
 

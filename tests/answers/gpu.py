@@ -73,7 +73,7 @@ def in_one_expression(scale, good, finite, patience=2000):
 @right("gpu.2")
 def with_modulo(scale, good, finite, patience=2000):
     good = (good+1) % patience if finite else 0
-    return np.float64(scale*2. if finite and good == 0 else scale if finite else scale*0.5), torch.tensor(good), torch.tensor(finite)
+    return np.float64(scale*2. if finite and good == 0 else scale if finite else scale*0.5), good, torch.tensor(finite)
 
 
 @right("gpu.2")
