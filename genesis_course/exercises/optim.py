@@ -606,7 +606,7 @@ def _(loss):
     return seen
 
 # %% ../../nbs/answers/03a_optim.ipynb #aae4be37
-mended_51 = Exercise("clinic.51", "The best test epoch", tolerance=1e-6,
+mended_51 = Exercise("clinic.56", "The best test epoch", tolerance=1e-6,
     symptom="The accuracy in the report is reached by nobody who uses the network",
     hints=["Two things happen here: a choice, and a measurement. Which data may make the choice?",
            "Choose the epoch by the validation set.",

@@ -412,17 +412,17 @@ def one_for_each_row(logits, targets): return F.cross_entropy(logits, targets, r
 @wrong("clinic.47", says="no longer finite", never="No gradient")
 def overflowing(logits, targets): return (logits.exp().sum(1).log()-logits[torch.arange(len(targets)), targets]).mean()
 
-# clinic.51: the best test epoch
+# clinic.56: the best test epoch
 
-@right("clinic.51")
+@right("clinic.56")
 def with_pairs(valid, test): return max(zip(valid, test))[1]
 
 
-@right("clinic.51")
+@right("clinic.56")
 def with_arg_max(valid, test): return float(torch.tensor(test)[torch.tensor(valid).argmax()])
 
 
-@right("clinic.51")
+@right("clinic.56")
 def with_a_running_best(valid, test):
     best, report = -1., None
     for choice, measured in zip(valid, test):
@@ -430,21 +430,21 @@ def with_a_running_best(valid, test):
     return np.float64(report)
 
 
-@wrong("clinic.51", says="still chooses", never="Backwards")
+@wrong("clinic.56", says="still chooses", never="Backwards")
 def sorted_test(valid, test): return sorted(test)[-1]
 
 
-@wrong("clinic.51", says="for the same reason", never="still chooses")
+@wrong("clinic.56", says="for the same reason", never="still chooses")
 def the_validation(valid, test): return sorted(valid)[-1]
 
 
-@wrong("clinic.51", never="still chooses")
+@wrong("clinic.56", never="still chooses")
 def the_best_of_both_means(valid, test): return max((a+b)/2 for a, b in zip(valid, test))
 
 
-@wrong("clinic.51", never="nobody has chosen")
+@wrong("clinic.56", never="nobody has chosen")
 def chosen_by_both(valid, test): return test[max(range(len(test)), key=lambda k: valid[k]+test[k])]
 
 
-@wrong("clinic.51", says="That is the epoch", never="worst")
+@wrong("clinic.56", says="That is the epoch", never="worst")
 def epoch(valid, test): return int(np.argmax(valid))
