@@ -59,8 +59,7 @@ class Player:
 class Callback:
     "Something that listens to training; every event gets the `Trainer`"
     order = 0                # smaller numbers hear first; at the end of fit they hear in reverse
-    # True: of several processes only the first has it, as for a progress bar
-    rank_zero_only = False
+    rank_zero_only = False   # True: of several processes only the first has it (a progress bar)
     def before_fit(self, trainer): "Before the first step"
     def after_step(self, trainer): "After every step"
     def after_epoch(self, trainer): "After every epoch"
