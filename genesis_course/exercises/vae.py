@@ -19,8 +19,7 @@ from ..practice import Exercise
 from ..vae import bernoulli_log_likelihood, kl_divergence, reparameterise
 
 # %% ../../nbs/answers/07_vae.ipynb #5a1e07c2
-_CUT = ("The numbers are right, but no gradient comes back through them: a `detach`, `no_grad`, "
-        "`.data` or `item` cuts it.")
+_CUT = ("No gradient comes back through this: a `detach`, `no_grad`, `.data` or `item` cuts it.")
 
 def _with_slopes(function, **inputs):
     "What a function makes of its inputs, and the gradient of each of them"

@@ -40,7 +40,7 @@ def from_standard_deviations(mean, log_variance, prior_mean, prior_log_variance)
     return torch.einsum("bj->b", each)
 
 
-@wrong("vae.1", says="no gradient comes back", never="symmetric")
+@wrong("vae.1", says="No gradient comes back", never="symmetric")
 @torch.no_grad()
 def without_gradients(mean, log_variance, prior_mean, prior_log_variance): return in_units_of_the_prior(mean, log_variance, prior_mean, prior_log_variance)
 
@@ -488,7 +488,7 @@ def with_expm1_and_a_loop(mean, log_variance):
 def with_the_usual_minus(mean, log_variance): return -0.5*torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp(), dim=1)
 
 
-@wrong("clinic.18", says="no gradient comes back", never="sign")
+@wrong("clinic.18", says="No gradient comes back", never="sign")
 def a_number_that_teaches_nothing(mean, log_variance): return kl_divergence(mean, log_variance).detach()
 
 
@@ -531,7 +531,7 @@ def summed_over_the_batch(model, x):
 def one_loss_without_a_list(model, x): return with_the_loss_of_a_vae(model, x)[0]
 
 
-@wrong("clinic.19", says="0.5 times", never="detach")
+@wrong("clinic.19", says="times as much", never="detach")
 def the_reconstruction_twice(model, x):
     mean, log_variance = model.encode(x)
     reconstruction = -bernoulli_log_likelihood(model.decode(reparameterise(mean, log_variance)), x).mean()
