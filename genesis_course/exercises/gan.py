@@ -159,6 +159,13 @@ def _(G, D, optimizer_G, optimizer_D, real, z):
     return (_turn(optimizer_D, discriminator_loss(D(real), D(G(z).detach())), cleared=False),
             _turn(optimizer_G, generator_loss(D(G(z)))))
 
+@gan_step.slip("D is cleared after its own step, but then G's turn leaves its gradients in D's "
+               "weights: `optimizer_D.zero_grad()` just before D's backward.")
+def _(G, D, optimizer_G, optimizer_D, real, z):
+    first = _turn(optimizer_D, discriminator_loss(D(real), D(G(z).detach())), cleared=False)
+    optimizer_D.zero_grad()
+    return first, _turn(optimizer_G, generator_loss(D(G(z))))
+
 @gan_step.slip("G's optimizer is never cleared, so every step of the generator repeats all earlier "
                "ones: `optimizer_G.zero_grad()` before G's backward.")
 def _(G, D, optimizer_G, optimizer_D, real, z):
@@ -596,10 +603,6 @@ def _(generator, batch):
     return generator(noise(len(batch), generator.latent_dim,
                            generator=torch.Generator().manual_seed(0)))
 
-@make_samples.slip("Right on a CPU. On a GPU the codes would be left behind: make them on the "
-                   "batch's device, `batch.device`.")
-def _(generator, batch): return generator(noise(len(batch), generator.latent_dim))
-
 @make_samples.slip("Uniform noise works too, in principle, but everything else in this course "
                    "draws from a standard normal. Take `noise`, so that training and sampling "
                    "agree.")
@@ -619,22 +622,15 @@ def _judge_by(expected):
 
 class _Listener(nn.Module):
     "A stand-in for a generator that remembers what it was fed, and what it made of it"
-    def __init__(self, latent_dim, device="cpu"):
+    def __init__(self, latent_dim):
         super().__init__()
         self.latent_dim, self.heard, self.made = latent_dim, [], []
-        self.weight = nn.Parameter(torch.ones(1, device=device))
+        self.weight = nn.Parameter(torch.ones(1))
     def forward(self, z):
         self.heard.append(z.detach().clone())
         self.made.append(self.weight*z.reshape(len(z), -1)[:, :1].reshape(-1, 1, 1, 1).expand(
             -1, 1, 8, 8))
         return self.made[-1]
-
-def _device_of_codes(make):
-    "The device of the codes for a batch that lies elsewhere, or \"\" where that cannot be tried"
-    listener = _Listener(16, "meta")
-    try: make(listener, torch.empty(10, 1, 8, 8, device="meta"))
-    except Exception: pass
-    return str(listener.heard[0].device) if listener.heard else "meta"
 
 @make_samples.observed_by
 def _(make):
@@ -662,15 +658,13 @@ def _(make):
               other.heard[0].flatten(1).shape[1] if other.heard else 0]
     many = torch.cat(listener.heard)
     return {**seen, "numbers in a code, for generators of 64 and 10": str(widths),
-            "normal noise": bool(abs(many.mean()) < 0.2 and 0.8 < many.std() < 1.2),
-            "device": _device_of_codes(make)}
+            "normal noise": bool(abs(many.mean()) < 0.2 and 0.8 < many.std() < 1.2)}
 
 _NO_SAMPLES = {"made by the generator": False, "changes with the data": False,
                "how many samples for 10 images": 0, "fresh noise in every call": False,
                "a code for each sample": 0,
                "the generator can learn from them": False, "as it made them": False,
-               "numbers in a code, for generators of 64 and 10": "", "normal noise": False,
-               "device": ""}
+               "numbers in a code, for generators of 64 and 10": "", "normal noise": False}
 
 _SAMPLES = {
     "made by the generator": (True,
@@ -693,10 +687,7 @@ _SAMPLES = {
         "no_grad?"),
     "as it made them": (True,
         "The samples are not what the generator made: something was done to them afterwards. "
-        "Return them as they are."),
-    "device": ("meta",
-        "The codes are on the device {}, whatever the batch is on. Make them on the batch's device "
-        "(`batch.device`), or it fails on a GPU.")}
+        "Return them as they are.")}
 make_samples.judge = _judge_by(_SAMPLES)
 
 # %% ../../nbs/answers/08_gan.ipynb #0137a322
@@ -842,16 +833,18 @@ def _judge_loss(right):
         if factor <= 0:
             return ("For a discriminator that knows nothing the loss should be above 0: the price "
                     "of a coin toss.")
-        return next(filter(None, (_off(name, *seen[name], *right[name], factor, values[0])
-                                  for name in right)), None)
+        for name, (wanted, _) in right.items():
+            value = seen[name][0]
+            cut_off = "very sure" in name and value > 0.5*factor*wanted    # a logarithm at its end
+            if abs(value-factor*wanted) > 1e-3*(1+wanted) and not cut_off:
+                return (f"Where {name} the loss is {value:.3f}; beside {values[0]:.3f} for knowing "
+                        f"nothing it should be {factor*wanted:.3f}.")
+        return next(filter(None, (_off(seen[name][1], right[name][1], factor) for name in right
+                                  if "very sure" not in name)), None)
     return judge
 
-def _off(name, value, slopes, wanted, right_slopes, factor, at_chance):
-    "What is wrong with one value of a loss, or with its gradients"
-    if "very sure" in name and value > 0.5*factor*wanted: return None      # a logarithm cut off
-    if abs(value-factor*wanted) > 1e-3*(1+wanted):
-        return (f"Where {name} the loss is {value:.3f}; beside {at_chance:.3f} for knowing nothing "
-                f"it should be {factor*wanted:.3f}.")
+def _off(slopes, right_slopes, factor):
+    "What is wrong with the gradients of a loss whose values are right"
     for mine, best, which in zip(slopes, right_slopes, ("real", "made")):
         if not torch.allclose(mine, factor*best, 1e-2, 1e-3*factor):
             return (f"The number is right, but not the gradient of what D says of the {which} "
@@ -982,7 +975,8 @@ def _(fake_logits): return fake_logits.sigmoid().mean()
                 "positive. The generator wants more than doubt.")
 def _(fake_logits): return fake_logits.abs().mean()
 
-@mended_10.slip("With `detach` no gradient reaches the generator at all.")
+@mended_10.slip("No gradient reaches the generator at all: a `detach` cuts it off, or nothing in "
+                "the loss changes with the logits.")
 def _(fake_logits): return F.softplus(-fake_logits.detach()).mean()
 
 # %% ../../nbs/answers/08_gan.ipynb #db6a9e27
@@ -1217,12 +1211,20 @@ def _gradients(argue):
              _gradient(discriminator_loss(D(points), D(G(many).detach())), D)]
     still = [_Still(network) for network in (G, D)]
     argue(G, D, *still, [middle+torch.randn(1000, 2) for _ in range(4)])
-    answers = []
-    for each, best in zip(still, right):
-        if len(each.seen) < 4: answers.append("too few steps")
-        elif all(_far(one, best) < 0.1 for one in each.seen): answers.append("right")
-        else: answers.append("added up" if _far(each.seen[0], best) < 0.1 else "another loss")
-    return answers
+    swapped = _gradient(discriminator_loss(D(G(many).detach()), D(points)), D)
+    # what the generator's turn leaves in the discriminator
+    left = right[1] + _gradient(generator_loss(D(G(many))), D)
+    return [_named(each.seen, best, *others)
+            for each, best, *others in zip(still, right, (-right[0], swapped), (right[0], left))]
+
+def _named(steps, right, swapped, left):
+    "In words, what the gradients of several steps are"
+    if len(steps) < 4: return "too few steps"
+    if all(_far(one, right) < 0.1 for one in steps): return "right"
+    if _far(steps[0], right) < 0.1:
+        return "with what the other left" if _far(steps[1], left) < 0.1 else "added up"
+    if _far(steps[0], -right) < 0.1: return "with the sign turned round"
+    return "with real and made swapped" if _far(steps[0], swapped) < 0.1 else "another loss"
 
 @mended_25.observed_by
 def _(argue):
