@@ -417,6 +417,8 @@ def squashed(generator, batch): return with_randn(generator, batch).tanh()
 def with_a_little_of_the_data(generator, batch): return generator(noise(len(batch), generator.latent_dim)+0.01*batch.mean())
 
 
+equivalent("clinic.1", "on a machine without a GPU every batch lies on the CPU, so nothing shows and nothing fails", "`torch.randn(batch.shape[0], generator.latent_dim, device=batch.device)` → `torch.randn(batch.shape[0], generator.latent_dim)` in `with_randn`",
+           "`torch.empty(len(batch), generator.latent_dim, device=batch.device)` → `torch.empty(len(batch), generator.latent_dim)` in `with_normal_`")
 equivalent("clinic.1", "of the batch only its length and its place count", "…`batch` detached", "…only the first row of each argument counts", "…only the first column or channel of each argument counts")
 
 
