@@ -397,8 +397,8 @@ def _(loss):
     def at(real, fake, *label):
         return _with_slopes(lambda real, fake: loss(real, fake, *label), real, fake)
     return _unless_blank({
-        "label 0.9": at(real, fake), "label 0.7": at(real, fake, 0.7), "label 1": at(real, fake, 1.),
-        "label 0": at(real, fake, 0.),
+        "label 0.9": at(real, fake), "label 0.7": at(real, fake, 0.7),
+        "label 1": at(real, fake, 1.), "label 0": at(real, fake, 0.),
         "more made than real": at(fake, torch.tensor([3., -2., 0.5, 1.]), 0.8),
         "very sure of everything": at(torch.tensor([50., 90.]), torch.tensor([-50., -60.])),
         "very sure, and wrong": at(torch.tensor([-50., -200.]), torch.tensor([60., 300.]))})
@@ -1007,8 +1007,9 @@ def _(seen):
                 f"{seen['far below']:.3f}, {seen['in doubt']:.3f} and {seen['far above']:.3f}. The "
                 f"generator wants it up everywhere.")
     if min(seen["below"], seen["in doubt"]) < 1e-3:
-        return (f"No logit is pulled down any more. But the pulls at -2 and 0, where D is in doubt, "
-                f"are {seen['below']:.3f} and {seen['in doubt']:.3f}: there it should learn.")
+        return (f"No logit is pulled down any more. But the pulls at -2 and 0, where D is in "
+                f"doubt, are {seen['below']:.3f} and {seen['in doubt']:.3f}: it should "
+                f"learn there.")
 
 # %% ../../nbs/answers/08_gan.ipynb #0a4b6a38
 mended_14 = Exercise("clinic.14", "Asleep when it matters",
@@ -1152,9 +1153,9 @@ def _(G, D, optimizer_G, optimizer_D, batches):
         generator_loss(D(G(noise(len(real), 2)))).backward()
         optimizer_G.step()
 
-@mended_25.slip("Both play, with fresh fakes. But what the generator's turn leaves in D's gradients "
-                "is never cleared: `optimizer_D.zero_grad()` before D's backward, not after its "
-                "step.")
+@mended_25.slip("Both play, with fresh fakes. But what the generator's turn leaves in D's "
+                "gradients is never cleared: `optimizer_D.zero_grad()` before D's backward, not "
+                "after its step.")
 def _(G, D, optimizer_G, optimizer_D, batches):
     for real in batches:
         discriminator_loss(D(real), D(G(noise(len(real), 2)).detach())).backward()
