@@ -291,11 +291,15 @@ def solution(
     name = next(name for group in _named_exercises().values()
                 for name, each in group.items() if each is exercise)
     text = (_without_decorator(inspect.getsource(exercise.solution), name)
-            if callable(exercise.solution) else f"{name} = {exercise.solution!r}")
+            if callable(exercise.solution) else f"{name} = {exercise.solution!r}{_the_way(exercise)}")
     if in_notebook():
         from IPython.display import Code, display
         display(Code(text, language="python"))
     else: say(text)
+
+def _the_way(exercise):
+    "How one comes to a number, as a comment: the last hint"
+    return "".join(f"\n# {line}" for hint in exercise.hints[-1:] for line in textwrap.wrap(hint, 90))
 
 def _without_decorator(source, name):
     "The solution as a learner would have written it"

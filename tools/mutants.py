@@ -116,6 +116,7 @@ def tree_of(answer):
 def of_syntax(answer):
     "Pairs (what is other, tree), one change in each"
     tree, seen = tree_of(answer), {}
+    if not isinstance(tree.body[0], (ast.FunctionDef, ast.ClassDef)): return          # a lambda
     inside = [*tree.body[0].body, *getattr(getattr(tree.body[0], "args", None), "defaults", [])]
     skipped = {id(part) for node in ast.walk(tree) for kept in (getattr(node, "annotation", None), getattr(node, "returns", None), *( [node.exc] if isinstance(node, ast.Raise) and node.exc else [])) if kept
                for part in ast.walk(kept)}
