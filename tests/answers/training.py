@@ -490,7 +490,7 @@ def by_pickle(path):
     with open(path, "rb") as file: return pickle.load(file)
 
 
-@wrong("clinic.43", says="still runs", never="look at what came out")
+@wrong("clinic.43", says="still runs", never="the harmless file")
 def the_patient(path): return torch.load(path, weights_only=False)
 
 
