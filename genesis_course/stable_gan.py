@@ -1,4 +1,4 @@
-"""Convolutions, a bound on the slope of the discriminator, and an average over time: how a game that runs in circles comes to rest, and draws what it is asked for.
+"""Convolutions, a bound on the slope of the discriminator, and an average of the weights: how a GAN comes to rest, and draws what it is asked for.
 
 Docs: https://genesis-course.github.io/genesis-course/stable_gan.html.md"""
 

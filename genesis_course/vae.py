@@ -1,4 +1,4 @@
-"""A plane in which every point is a digit, the four lines of mathematics that leave no holes in it, and how many nats a picture costs.
+"""A plane in which every point is a digit, the mathematics that leaves no holes in it, and how many nats a picture costs.
 
 Docs: https://genesis-course.github.io/genesis-course/vae.html.md"""
 

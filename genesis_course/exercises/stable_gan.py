@@ -251,7 +251,7 @@ def _(answer):
     return seen
 
 # %% ../../nbs/answers/09_stable_gan.ipynb #9bd9d823
-mended_turn = Exercise("clinic.31", "The judge who looks at the company",
+mended_turn = Exercise("clinic.31", "Batch norm in the discriminator",
     symptom="Both losses of a GAN fall towards zero together, while the samples stay bad.",
     hints=["Which images should share a mean?",
            "Call the discriminator twice.",

@@ -155,7 +155,7 @@ def with_the_mean_of_the_products(discriminator, images):
     return discriminator.head(h)+h @ discriminator.label.weight.T/h.shape[1]
 
 
-# Case 31: the judge who looks at the company
+# Case 31: batch norm in the discriminator
 
 @right("clinic.31")
 def in_a_list(discriminator, real, fake): return [discriminator(images) for images in (real, fake)]
