@@ -1,4 +1,4 @@
-"""A loop of five lines learns. Four better ways to take its step, each as long as its formula, and a learning rate that changes on the way.
+"""A loop of five lines that learns; four ways to take its step, each as long as its formula; and a learning rate that changes on the way.
 
 Docs: https://genesis-course.github.io/genesis-course/optim.html.md"""
 
