@@ -69,8 +69,10 @@ def draw_split():
             for number, part in enumerate(parts[:24]):
                 box(ax, 2.2+0.48*number, y, "ABCDEFGH"[number//3], 0.44, 0.6, colour=kinds[part])
         for number, part in enumerate(ways[1][1][:24]):
-            if part == "test" and number: arrow(ax, (2.2+0.48*number, 0.95),
-                                                (2.2+0.48*(number-1), 0.95), bend=-0.6)
+            if part != "test": continue
+            other = number-1 if number%3 else number+1          # by the same writer
+            arrow(ax, (2.2+0.48*number, 0.95), (2.2+0.48*other, 0.95),
+                  bend=-0.6 if number%3 else 0.6)
         ax.text(8, 0.35, "the same writer on both sides: a leak", ha="center", fontsize=9)
         for number, (name, colour) in enumerate(kinds.items()):
             box(ax, 4.5+3*number, 3.75, name, 2.4, 0.4, colour=colour)

@@ -1,4 +1,4 @@
-"""A loop of five lines learns. Four better ways to take its step, each as long as its formula, and a learning rate that changes on the way.
+"""A loop of five lines that learns; four ways to take its step, each as long as its formula; and a learning rate that changes on the way.
 
 Docs: https://genesis-course.github.io/genesis-course/optim.html.md"""
 
@@ -57,7 +57,7 @@ class RMSprop(UpdateRule):
 
 # %% ../nbs/03a_optim.ipynb #f964358a
 class Adam(UpdateRule):
-    "Adam (Kingma & Ba 2015, Algorithm 1); `decoupled`: weight decay as in Loshchilov & Hutter (2019)"
+    "Adam (Kingma & Ba 2015, Algorithm 1); `decoupled`: weight decay of Loshchilov & Hutter (2019)"
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.,
                  decoupled=False):
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,

@@ -1,4 +1,4 @@
-"""The loop that trains every network of this course, in twenty lines; what a network learns by heart, and what helps against it; a run that an interruption cannot harm.
+"""A training loop in twenty lines, which most later chapters use; what a network learns by heart, and what helps against it; a run that survives an interruption.
 
 Docs: https://genesis-course.github.io/genesis-course/training.html.md"""
 
