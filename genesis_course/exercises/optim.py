@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/answers/optim.html.md"""
 
 # %% auto #0
 __all__ = ['momentum_step', 'adam_step', 'with_restarts', 'first_steps', 'lowest_loss', 'mended_22', 'mended_23', 'mended_47',
-           'mended_51']
+           'mended_56']
 
 # %% ../../nbs/answers/03a_optim.ipynb #370a2524
 import math
@@ -606,7 +606,7 @@ def _(loss):
     return seen
 
 # %% ../../nbs/answers/03a_optim.ipynb #aae4be37
-mended_51 = Exercise("clinic.56", "The best test epoch", tolerance=1e-6,
+mended_56 = Exercise("clinic.56", "The best test epoch", tolerance=1e-6,
     symptom="The accuracy in the report is reached by nobody who uses the network",
     hints=["Two things happen here: a choice, and a measurement. Which data may make the choice?",
            "Choose the epoch by the validation set.",
@@ -615,37 +615,37 @@ mended_51 = Exercise("clinic.56", "The best test epoch", tolerance=1e-6,
             "choosing an epoch, a seed or a rate has made it a validation set, and needs another "
             "one for the report.")
 
-@mended_51.answer
+@mended_56.answer
 def _(valid, test): return test[valid.index(max(valid))]
 
 # %% ../../nbs/answers/03a_optim.ipynb #ad324f0a
-@mended_51.slip("The test set still chooses the epoch, and the largest of many noisy numbers is "
+@mended_56.slip("The test set still chooses the epoch, and the largest of many noisy numbers is "
                 "too large. Choose by the validation set.")
 def _(valid, test): return max(test)
 
-@mended_51.slip("The choice is right now, but the number in the report is that of the data which "
+@mended_56.slip("The choice is right now, but the number in the report is that of the data which "
                 "chose: it is too large for the same reason. Report the *test* accuracy there.")
 def _(valid, test): return max(valid)
 
-@mended_51.slip("That is the last epoch, which nobody has chosen: honest, but not what is "
+@mended_56.slip("That is the last epoch, which nobody has chosen: honest, but not what is "
                 "kept. Take the best epoch of the validation set.")
 def _(valid, test): return test[-1]
 
-@mended_51.slip("The mean over all epochs belongs to no network that one could use. Choose an "
+@mended_56.slip("The mean over all epochs belongs to no network that one could use. Choose an "
                 "epoch by the validation set, and report its test accuracy.")
 def _(valid, test): return sum(test)/len(test)
 
-@mended_51.slip("Backwards: here the test set chooses, and the validation accuracy is reported.")
+@mended_56.slip("Backwards: here the test set chooses, and the validation accuracy is reported.")
 def _(valid, test): return valid[test.index(max(test))]
 
-@mended_51.slip("That is the epoch. Report the test accuracy that was measured in it.")
+@mended_56.slip("That is the epoch. Report the test accuracy that was measured in it.")
 def _(valid, test): return valid.index(max(valid))
 
-@mended_51.slip("That is the *worst* validation epoch. An accuracy is better when it is larger.")
+@mended_56.slip("That is the *worst* validation epoch. An accuracy is better when it is larger.")
 def _(valid, test): return test[valid.index(min(valid))]
 
 # %% ../../nbs/answers/03a_optim.ipynb #a816016d
-@mended_51.observed_by
+@mended_56.observed_by
 def _(report):
     generator, seen = torch.Generator().manual_seed(0), {}
     for epochs in (3, 8, 20, 1):
