@@ -1,4 +1,4 @@
-"""A change too small to mind, and a good reader is sure of the wrong digit: how to find such a change, why there is one, and what training can do about it.
+"""A change too small to notice makes a good network sure of the wrong digit: how to find such a change, why there is one, and what training can do about it.
 
 Docs: https://genesis-course.github.io/genesis-course/adversarial.html.md"""
 

@@ -1,4 +1,4 @@
-"""Four numbers that say how good made-up images are, how far each can be trusted, and a test that catches a generator which learned its examples by heart.
+"""Four numbers that say how good generated images are, how far to trust each, and a test that finds a generator which learned its examples by heart.
 
 Docs: https://genesis-course.github.io/genesis-course/evaluation.html.md"""
 
