@@ -1,4 +1,4 @@
-"""Instead of carrying everything in one state, look back at what you need: attention, and the Transformer that is built of it.
+"""A network that looks back at what it needs, instead of keeping everything in one state: attention, and the Transformer that is built from it.
 
 Docs: https://genesis-course.github.io/genesis-course/attention.html.md"""
 

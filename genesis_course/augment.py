@@ -1,4 +1,4 @@
-"""Five hundred labels that do the work of more, and a glow on the part of a picture that made a network answer.
+"""How to get more out of five hundred labelled pictures, and how to see which part of a picture made a network answer.
 
 Docs: https://genesis-course.github.io/genesis-course/augment.html.md"""
 

@@ -298,7 +298,7 @@ def conditional_players(
 def sample_class(
     generator,   # a conditional generator
     labels,      # [N] int64, what to draw
-    seed=None,   # the same seed gives the same images; None: chosen at random
+    seed=None,   # the same seed gives the same codes; None: chosen at random
     scale=1.,    # of the noise: below 1 safer and more alike (truncation), above 1 bolder
 ):
     "Images of the classes asked for, [N, C, H, W], made in evaluation mode; the mode is kept"
