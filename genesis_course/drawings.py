@@ -115,7 +115,7 @@ def draw_windows():
         _cell(left, 7, 3, PALETTE[4])
         _cell(right, 0.2, 4, PALETTE[4])
         _cell(right, 1.2, 4, PALETTE[5], alpha=0.6)
-        arrow(left, (4.3, 2.6), (6.9, 3.4), "w · window")
+        arrow(left, (4.3, 2.6), (6.9, 3.4), "w · window", offset=0.55)
         arrow(right, (2.3, 4.5), (4.5, 4.0))
 
 def _cell(ax, x, y, colour, **settings):

@@ -27,6 +27,31 @@ def test_each_term_is_defined_where_the_glossary_says():
     assert not missing, missing
 
 
+# What is no prose: code, formulas, links and pictures, headings, quotations, rows of tables
+PASSED_OVER = re.compile(r"```.*?```|\$\$.*?\$\$|`[^`]*`|\$[^$]*\$|!?\[[^\]]*\]\([^)]*\)|<[^>]*>|^[#>|].*$", re.DOTALL | re.MULTILINE)
+# Words of ordinary English: their first use in the sense of the field is the definition
+ORDINARY = {"exponent", "floor", "kernel", "key", "mode", "momentum", "precision", "query", "truncation", "value"}
+
+
+def first_uses(each):
+    "For each text cell that uses or defines a term, in reading order: chapter, section, and whether it is explained there"
+    form = re.compile(rf"(?<![\w-]){re.escape(re.sub(r' [(].*', '', each['term']))}(e?s)?(?![\w-])", re.IGNORECASE)
+    for chapter in CHAPTERS:
+        section = ""
+        for text in texts_of(chapter):
+            section = next((line for line in reversed(text.splitlines()) if re.match(r"##+ ", line)), section)
+            linked = any(form.search(words) for words in re.findall(r"(?<!!)\[([^\]]*)\]\([^)]*\)", text))
+            explained = linked or chapter == each["chapter"] and each["chinese"] in text
+            if explained or form.search(PASSED_OVER.sub(" ", text)): yield chapter, section, explained
+
+
+@pytest.mark.parametrize("each", [each for each in TERMS if each["term"] not in ORDINARY], ids=lambda each: each["term"])
+def test_a_term_is_explained_or_linked_at_its_first_use(each):
+    chapter, section, explained = next(first_uses(each))
+    if explained: return
+    assert chapter == each["chapter"] and anchor(section.lstrip("# ")) in (address_of(each["chinese"], chapter) or ""), f"{chapter} uses {each['term']!r} before {each['chapter']} defines it: link it to glossary.ipynb#{anchor(each['term'])}"
+
+
 def test_the_glossary_can_be_read_at_a_glance():
     terms = [each["term"] for each in TERMS]
     assert terms == sorted(terms, key=str.lower) and len(set(terms)) == len(terms) > 100
