@@ -29,6 +29,7 @@ class Verdict:
     "What `grade` says of an answer"
     status: str        # "right", "blank", "wrong", "trouble" (raised, or ran too long), "note"
     message: str = ""  # a sentence or two; code between backticks
+    more: str = ""     # HTML that a notebook shows below
 
     def __bool__(self): return self.status == "right"
     def __repr__(self): return f"{LOOK[self.status][0]} {self.message}".strip()
@@ -40,7 +41,7 @@ class Verdict:
                       html.escape(self.message, quote=False)).replace("\n", "<br>")
         mark = f'<b style="{badge}">{mark}</b> ' if mark else ""
         return (f'<div role="status" style="border-left:4px solid {colour};padding:.3em .8em">'
-                f'{mark}{text}</div>')
+                f'{mark}{text}{self.more}</div>')
 
 # %% ../nbs/backstage/03_grading.ipynb #a2908201
 def kind_of(

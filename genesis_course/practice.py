@@ -10,6 +10,7 @@ __all__ = ['Exercise', 'all_exercises', 'find', 'grade', 'proofread', 'solved', 
 # %% ../nbs/backstage/06_practice.ipynb #77e715b7
 import ast
 import contextlib
+import html
 import importlib
 import inspect
 import json
@@ -261,7 +262,16 @@ def check(
     if verdict: verdict.message = " ".join(filter(None, [verdict.message, record(id)]))
     elif verdict.status != "note" and find(id).hints:
         verdict.message += f"\nFor a hint: `hint(\"{id}\")`."
+    if verdict.status == "blank": verdict.more = _mistake(find(id))
     _say(verdict)
+
+def _mistake(exercise):
+    "HTML of a typical wrong answer with its remark, folded"
+    for answer, remark in exercise.wrong[:1]:
+        text = html.escape(_as_written(exercise, answer), quote=False)
+        return (f"<details><summary>A frequent mistake, and what is said to it</summary>"
+                f"<pre>{text}</pre>{Verdict('wrong', remark)._repr_html_()}</details>")
+    return ""
 
 # %% ../nbs/backstage/06_practice.ipynb #e79b65f0
 _hints_given = {}
@@ -288,23 +298,28 @@ def solution(
     "Show one right answer, under the name that the chapter gives to it"
     exercise = find(id)
     if exercise is None: return _say(grade(id, None))
-    name = next(name for group in _named_exercises().values()
-                for name, each in group.items() if each is exercise)
-    text = (_without_decorator(inspect.getsource(exercise.solution), name)
-            if callable(exercise.solution) else f"{name} = {exercise.solution!r}{_the_way(exercise)}")
+    text = _as_written(exercise, exercise.solution)
+    if not callable(exercise.solution): text += _the_way(exercise)
     if in_notebook():
         from IPython.display import Code, display
         display(Code(text, language="python"))
     else: say(text)
+
+def _as_written(exercise, answer):
+    "An answer under the name that the chapter gives to it"
+    name = next(name for group in _named_exercises().values()
+                for name, each in group.items() if each is exercise)
+    if not callable(answer): return f"{name} = {answer!r}"
+    return _without_decorator(inspect.getsource(answer), name)
 
 def _the_way(exercise):
     "How one comes to a number, as a comment: the last hint"
     return "".join(f"\n# {line}" for hint in exercise.hints[-1:] for line in textwrap.wrap(hint, 90))
 
 def _without_decorator(source, name):
-    "The solution as a learner would have written it"
-    return re.sub(r"^def _\(", f"def {name}(", re.sub(r"\A@.*\n", "", textwrap.dedent(source)),
-                  count=1, flags=re.MULTILINE).rstrip()
+    "An answer as a learner would have written it"
+    bare = re.sub(r"\A@[\s\S]*?\n(?=(def|class) )", "", textwrap.dedent(source))
+    return re.sub(r"\A(def|class) _\b", rf"\1 {name}", bare).rstrip()
 
 # %% ../nbs/backstage/06_practice.ipynb #57b8a5d7
 def progress():

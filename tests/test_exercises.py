@@ -2,6 +2,7 @@
 import ast
 import dataclasses
 import functools
+import html
 import importlib
 import inspect
 import json
@@ -254,3 +255,16 @@ def test_garbage_gets_a_sentence(exercise):
         assert verdict.status in ("blank", "wrong", "trouble") and len(verdict.message) > 15 and "Traceback" not in verdict.message, f"{exercise.id}, {kind}: {verdict}"
         assert torch.equal(state, torch.random.get_rng_state()), f"{exercise.id}, {kind}: the reader's random numbers were disturbed"
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_an_unfilled_gap_shows_a_frequent_mistake_and_what_is_said_to_it(exercise, monkeypatch):
+    shown = []
+    monkeypatch.setattr(practice, "_say", shown.append)
+    practice.check(exercise.id, ...)
+    page = shown[0]._repr_html_()
+    code = html.unescape(re.search(r"<pre>(.*)</pre>", page, re.DOTALL).group(1))
+    assert shown[0].status == "blank" and practice.Verdict("wrong", exercise.wrong[0][1])._repr_html_() in page
+    assert re.match(rf"((def|class) {BLANKS[exercise.id][1]}\b|{BLANKS[exercise.id][1]} = )", code) and ast.parse(code)
+    practice.check(exercise.id, exercise.solution)
+    assert not shown[1].more
