@@ -319,7 +319,7 @@ def _the_way(exercise):
 def _without_decorator(source, name):
     "An answer as a learner would have written it"
     bare = re.sub(r"\A@[\s\S]*?\n(?=(def|class) )", "", textwrap.dedent(source))
-    return re.sub(r"\A(def|class) _\b", rf"\1 {name}", bare).rstrip()
+    return re.sub(r"^(def|class) \w+", rf"\1 {name}", bare, count=1, flags=re.MULTILINE).rstrip()
 
 # %% ../nbs/backstage/06_practice.ipynb #57b8a5d7
 def progress():
