@@ -21,8 +21,8 @@ spec.loader.exec_module(mutants)
 answers = [mutants.answers_of(chapter) for chapter in chapters][0]
 PLACE = {each.id: chapter for chapter, group in practice.all_exercises().items() for each in group}
 each_exercise = pytest.mark.parametrize("id", PLACE)
-SEEDS = int(os.environ.get("GENESIS_SEEDS", 2))          # make mutants: 20
-SAMPLE = 4                                               # mutants of each exercise, and of those that are called right; make mutants: all
+SEEDS = int(os.environ.get("GENESIS_SEEDS", 1))          # make mutants: 20
+SAMPLE = 3                                               # mutants of each exercise, and of those that are called right; make mutants: all
 pytestmark = pytest.mark.slow
 
 
@@ -62,7 +62,7 @@ def test_mutants_that_are_called_right_exist_and_pass(id):
         assert any(answers.names(words, mutant) for mutant in made), f"{id} has no mutant {words}"
         assert len(why.split()) > 3, f"{id}, {words}: why is it right?"
     named = [mutant for mutant in made if any(answers.names(words, mutant) for words in listed)]
-    for mutant in named if SEEDS > 2 else dice.sample(named, min(SAMPLE, len(named))):
+    for mutant in named if SEEDS > 1 else dice.sample(named, min(1, len(named))):
         assert mutants.verdict_on(practice.find(id), *made[mutant]) != "killed", f"{id}, {mutant} is refused"
 
 

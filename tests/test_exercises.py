@@ -41,7 +41,7 @@ def blanks():
 BLANKS = blanks()
 
 
-def quick(exercise): return dataclasses.replace(exercise, seconds=min(exercise.seconds, 0.5))
+def quick(exercise): return dataclasses.replace(exercise, seconds=min(exercise.seconds, 0.2))
 
 
 def test_chapters_and_answer_book_hold_the_same_exercises():
