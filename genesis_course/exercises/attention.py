@@ -14,41 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from ..attention import attention
-from ..grading import Told
+from ..grading import Told, as_float64, as_floats
+from ..grading import keeps_float64, slopes_at
 from ..practice import Exercise
-
-# %% ../../nbs/answers/06_attention.ipynb #0c4f8669
-def _plain(value):
-    "Numbers as a float64 tensor, from a tensor, an array or lists; anything else as it is"
-    if isinstance(value, torch.Tensor):
-        return value if value.dtype == torch.bool else value.double()
-    if not isinstance(value, (np.ndarray, list, tuple)): return value
-    try: return torch.as_tensor(np.asarray(value, dtype=np.float64))
-    except (TypeError, ValueError, RuntimeError): return value
-
-def _list(values):
-    "Numbers as a list of floats; anything else as it is"
-    try: return [float(value) for value in values]
-    except (TypeError, ValueError, RuntimeError): return values
-
-def _keeps_float64(value):
-    if getattr(value, "dtype", torch.float64) in (torch.float64, np.float64): return "yes"
-    return Told("Given float64, it computes or answers in fewer digits. Let the dtype be that of "
-                "what comes in: `torch.zeros_like(x)`, `x.new_zeros(…)`, and no `.float()`.")
-
-_CUT = Told("The values are right, but no gradient comes back through them: a `detach`, `no_grad`, "
-            "`item` or `tolist` cuts the graph, and what stands before could not learn.")
-
-def _slopes(output, inputs):
-    "The gradient of a fixed sum of an output at each of these leaves"
-    if not (isinstance(output, torch.Tensor) and output.requires_grad):
-        return {f"the gradient at `{name}`": _CUT for name in inputs}
-    weights = torch.arange(output.numel()).cos().view(output.shape).to(output)
-    found = torch.autograd.grad((output*weights).sum(), list(inputs.values()), allow_unused=True,
-                                retain_graph=True)
-    return {f"the gradient at `{name}`": slope.double() if slope is not None else Told(
-        f"The values are right, but no gradient reaches `{name}`: something cuts the graph there.")
-            for name, slope in zip(inputs, found)}
 
 # %% ../../nbs/answers/06_attention.ipynb #47d75304
 attention_weights = Exercise("attention.1", "The weights of attention", kind="warm-up",
@@ -122,9 +90,9 @@ def _(weigh):
                         f"those in front be.")
         if weights is None: return None
         if isinstance(weights, (list, tuple)): return _ALONE
-        seen |= {name: _plain(weights), **{f"{what} ({name})": slope
-                                           for what, slope in _slopes(weights, given).items()}}
-    return {**seen, "digits": _keeps_float64(weights)}
+        seen |= {name: as_float64(weights), **{f"{what} ({name})": slope
+                                           for what, slope in slopes_at(weights, given).items()}}
+    return {**seen, "digits": keeps_float64(weights)}
 
 # %% ../../nbs/answers/06_attention.ipynb #7948973a
 causal_attention = Exercise("attention.2", "Attention that does not look ahead", kind="build",
@@ -201,9 +169,9 @@ def _(look):
         output = look(*(value.clone() for value in given.values()))
         if output is None: return None
         if isinstance(output, (list, tuple)): return _ALONE
-        seen |= {name: _plain(output), **{f"{what} ({name})": slope
-                                          for what, slope in _slopes(output, given).items()}}
-    return {**seen, "digits": _keeps_float64(output)}
+        seen |= {name: as_float64(output), **{f"{what} ({name})": slope
+                                          for what, slope in slopes_at(output, given).items()}}
+    return {**seen, "digits": keeps_float64(output)}
 
 # %% ../../nbs/answers/06_attention.ipynb #649033bf
 turned_scores = Exercise("attention.3", "What turned pairs score", kind="think",
@@ -230,12 +198,7 @@ turned_scores.slip("The scores are right. A cosine is largest where its angle is
                    "turn: is that at this distance?", [_radians, _radians, 3])
 
 # %% ../../nbs/answers/06_attention.ipynb #fdf5b514
-def _list(values):
-    "Numbers as a list of floats; anything else as it is"
-    try: return [float(value) for value in values]
-    except (TypeError, ValueError, RuntimeError): return values
-
-turned_scores.observed_by(_list)
+turned_scores.observed_by(as_floats)
 
 @turned_scores.judged_by
 def _(seen):
@@ -316,9 +279,9 @@ def _(join):
             if "view size" in str(error): return "a view that memory does not allow"
             raise
         if result is None: return None
-        seen |= {name: _plain(result), **({f"{what} ({name})": slope for what, slope in
-                                           _slopes(result, {"x": x}).items()} if learns else {})}
-        if name == "float64": digits = _keeps_float64(result)
+        seen |= {name: as_float64(result), **({f"{what} ({name})": slope for what, slope in
+                                           slopes_at(result, {"x": x}).items()} if learns else {})}
+        if name == "float64": digits = keeps_float64(result)
     return {**seen, "digits": digits}
 
 # %% ../../nbs/answers/06_attention.ipynb #4e341217
@@ -346,7 +309,7 @@ cache_counts.slip("The counts of positions are right. The four heads share the w
                   "do not have 80 each.", [6225, 149, 80640])
 
 # %% ../../nbs/answers/06_attention.ipynb #43d39276
-cache_counts.observed_by(_list)
+cache_counts.observed_by(as_floats)
 
 @cache_counts.judged_by
 def _(seen):
@@ -450,9 +413,9 @@ def _(look):
         output = look(*(value.clone() for value in given.values()), window)
         if output is None: return None
         if isinstance(output, (list, tuple)): return _ALONE
-        seen |= {name: _plain(output), **{f"{what} ({name})": slope
-                                          for what, slope in _slopes(output, given).items()}}
-    return {**seen, "digits": _keeps_float64(output)}
+        seen |= {name: as_float64(output), **{f"{what} ({name})": slope
+                                          for what, slope in slopes_at(output, given).items()}}
+    return {**seen, "digits": keeps_float64(output)}
 
 # %% ../../nbs/answers/06_attention.ipynb #f4d46116
 mended_44 = Exercise("clinic.44", "Arg max stops the gradient",
@@ -540,4 +503,4 @@ def _(answer):
         return Told("The loss should be a tensor of one number, the mean of the reader's verdicts.")
     return {"logits without doubt": losses[0].double().reshape(()),
             "the same in float64": losses[1].double().reshape(()),
-            "digits": _keeps_float64(losses[1]), "the text": _learns(answer)}
+            "digits": keeps_float64(losses[1]), "the text": _learns(answer)}

@@ -15,43 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from ..grading import Told
+from ..grading import Told, as_float64, as_floats
+from ..grading import keeps_float64, slopes_at
 from ..practice import Exercise
 from ..probes import GraphMemory
 from ..rnn import RecurrentLM, next_token_loss
-
-# %% ../../nbs/answers/05_rnn.ipynb #8712767f
-def _plain(value):
-    "Numbers as a float64 tensor, from a tensor, an array or lists; anything else as it is"
-    if isinstance(value, torch.Tensor):
-        return value if value.dtype == torch.bool else value.double()
-    if not isinstance(value, (np.ndarray, list, tuple)): return value
-    try: return torch.as_tensor(np.asarray(value, dtype=np.float64))
-    except (TypeError, ValueError, RuntimeError): return value
-
-def _list(values):
-    "Numbers as a list of floats; anything else as it is"
-    try: return [float(value) for value in values]
-    except (TypeError, ValueError, RuntimeError): return values
-
-def _keeps_float64(value):
-    if getattr(value, "dtype", torch.float64) in (torch.float64, np.float64): return "yes"
-    return Told("Given float64, it computes or answers in fewer digits. Let the dtype be that of "
-                "what comes in: `torch.zeros_like(x)`, `x.new_zeros(…)`, and no `.float()`.")
-
-_CUT = Told("The values are right, but no gradient comes back through them: a `detach`, `no_grad`, "
-            "`item` or `tolist` cuts the graph, and what stands before could not learn.")
-
-def _slopes(output, inputs):
-    "The gradient of a fixed sum of an output at each of these leaves"
-    if not (isinstance(output, torch.Tensor) and output.requires_grad):
-        return {f"the gradient at `{name}`": _CUT for name in inputs}
-    weights = torch.arange(output.numel()).cos().view(output.shape).to(output)
-    found = torch.autograd.grad((output*weights).sum(), list(inputs.values()), allow_unused=True,
-                                retain_graph=True)
-    return {f"the gradient at `{name}`": slope.double() if slope is not None else Told(
-        f"The values are right, but no gradient reaches `{name}`: something cuts the graph there.")
-            for name, slope in zip(inputs, found)}
 
 # %% ../../nbs/answers/05_rnn.ipynb #8b6216a1
 bits_paid = Exercise("rnn.1", "What one more character is worth", kind="think",
@@ -82,7 +50,7 @@ bits_paid.slip("The third model knows two characters. Is there any of `aa`, `ab`
                "which both letters can come?", [1., 1., 1.])
 
 # %% ../../nbs/answers/05_rnn.ipynb #5ce55777
-bits_paid.observed_by(_list)
+bits_paid.observed_by(as_floats)
 
 @bits_paid.judged_by
 def _(seen):
@@ -214,10 +182,10 @@ def _(step):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             return Told("Return the pair `(h, c)`, and nothing else: the next step needs both.")
         for output, value in zip(("the output h", "the memory c"), pair):
-            seen |= {f"{output} ({name})": _plain(value), f"{output} ({name}, digits)":
-                     "yes" if dtype == torch.float32 else _keeps_float64(value)}
+            seen |= {f"{output} ({name})": as_float64(value), f"{output} ({name}, digits)":
+                     "yes" if dtype == torch.float32 else keeps_float64(value)}
             seen |= {f"{what} of {output} ({name})": slope
-                     for what, slope in _slopes(value, given).items()}
+                     for what, slope in slopes_at(value, given).items()}
     return seen
 
 # %% ../../nbs/answers/05_rnn.ipynb #5b0d4fd4
@@ -325,9 +293,9 @@ def _(keep):
              ([0.25, 0.25, 0.5], 0.5), ([0.125, 0.5, 0.125, 0.25], 0.75), ([0., 1., 0.], 0.9),
              ([0.25, 0.25, 0.5], 1.), (long, 0.9), (long, 0.25)]
     seen = {f"{numbers if len(numbers) < 9 else 'forty numbers'}, top_p = {p}":
-            _plain(keep(torch.tensor(numbers), p)) for numbers, p in cases}
+            as_float64(keep(torch.tensor(numbers), p)) for numbers, p in cases}
     exact = keep(torch.tensor(five, dtype=torch.float64), 0.7)
-    return {**seen, "float64": _plain(exact), "digits": _keeps_float64(exact)}
+    return {**seen, "float64": as_float64(exact), "digits": keeps_float64(exact)}
 
 # %% ../../nbs/answers/05_rnn.ipynb #20589aea
 likely = Exercise("rnn.4", "Likelier than greedy", kind="build",
@@ -548,9 +516,9 @@ def _(answer):
         logits = answer(recurrent, head, x.clone())
         if logits is None: return None
         given = {"recurrent": recurrent.weight_hh_l0, "head": head.weight, "x": x}
-        seen |= {name: _plain(logits), **{f"{what} ({name})": slope
-                                          for what, slope in _slopes(logits, given).items()}}
-    return {**seen, "digits": _keeps_float64(logits)}
+        seen |= {name: as_float64(logits), **{f"{what} ({name})": slope
+                                          for what, slope in slopes_at(logits, given).items()}}
+    return {**seen, "digits": keeps_float64(logits)}
 
 # %% ../../nbs/answers/05_rnn.ipynb #0a93e029
 mended_20 = Exercise("clinic.20", "No shift between input and target", tolerance=1e-5,
@@ -660,9 +628,9 @@ def _(loss):
         single = isinstance(value, torch.Tensor) and value.numel() == 1
         seen |= {name: value.item() if single else value}
         given = {"the embedding": model.embedding.weight, "the head": model.head.weight}
-        slopes = _slopes(value.reshape(()) if single else value, given)
+        slopes = slopes_at(value.reshape(()) if single else value, given)
         seen |= {f"{what} ({name})": slope for what, slope in slopes.items()}
-    return {**seen, "digits": _keeps_float64(value)}
+    return {**seen, "digits": keeps_float64(value)}
 
 # %% ../../nbs/answers/05_rnn.ipynb #806bc2fc
 mended_29 = Exercise("clinic.29", "The graph of every batch stays", tolerance=1e-5,
