@@ -6,7 +6,7 @@
 Every training is a process of its own. In the race its clock starts before Python does and includes every import and the reading of the files; training stops when the seconds are over,
 and only then are 10,000 images drawn and measured. `script` has the networks, the settings and the habits of a widely copied fully connected example (noise of 100 numbers; generator
 128-256-512-1024 with batch norm; discriminator 512-256; Adam 2e-4 with β₁ 0.5; batches of 64 from a DataLoader; images drawn in training mode), written again here. It is also measured after every fifth of
-the seconds, with the clock stopped, because it goes up and down; its best value is reported beside the last. FID is that of the course's feature network (chapter 10), not of Inception: with
+the seconds, with the clock stopped, because it goes up and down; its best value is reported beside the last. FID is that of the course's feature network (chapter 10a), not of Inception: with
 10,000 drawings against the 10,000 test images, always beside its floor, 10,000 training images against the same. The recipes were chosen with seeds that are not in the tables, and on training images.
 `--stabilisers` needs no files: glyphs of 16 by 16, one thread, equal numbers of steps; FID with 2,000 drawings against the 4,000 images of the set.
 """
@@ -21,8 +21,8 @@ import time
 from common import RESULTS, save, torchvision_mnist
 
 FRESH_SEED = 300
-SIDES = {"script": "a widely copied script, fully connected", "chapter08": "chapter 08, fully connected", "chapter09": "chapter 09, convolutions",
-         "conditional": "chapter 09, conditional"}
+SIDES = {"script": "a widely copied script, fully connected", "chapter08": "chapter 08, fully connected", "chapter09": "chapter 09a, convolutions",
+         "conditional": "chapter 09a, conditional"}
 
 
 def measure(draw, reference, count=10_000):

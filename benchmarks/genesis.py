@@ -1,8 +1,8 @@
-"""The genesis particle on the CPU: against the convolutional GAN of chapter 09 on MNIST at equal steps, what each of its parts is worth, and what it costs.
+"""The genesis particle on the CPU: against the convolutional GAN of chapter 09a on MNIST at equal steps, what each of its parts is worth, and what it costs.
 
     GENESIS_DATA=… python benchmarks/genesis.py [race] [parts] [cost] [--seeds 3] [--only NAME …] [--threads 0]
 
-race: both generators play against the same discriminator of chapter 09 on MNIST, for the same number of steps with batches of 64; the genesis particle's steps include its first
+race: both generators play against the same discriminator of chapter 09a on MNIST, for the same number of steps with batches of 64; the genesis particle's steps include its first
 stage, redrawing. FID, precision and recall come from 10,000 drawings and the 10,000 test images (2,000 of each for precision and recall), "read as asked for" from the same drawings.
 parts: trainings on the built-in glyphs (16 by 16, 24 particles), each with one thing changed; FID of 2,000 drawings against 4,000 glyphs that were not trained on, before and after
 the forces are set to zero. cost: milliseconds of a training step and of 64 pictures, by particles, steps and pixels, one thread.
@@ -18,7 +18,7 @@ import time
 from common import RESULTS, save
 
 FRESH_SEED, STEPS, BATCH = 300, 3300, 64
-SIDES = {"conv": "convolutional GAN of chapter 09", "genesis": "genesis particle"}
+SIDES = {"conv": "convolutional GAN of chapter 09a", "genesis": "genesis particle"}
 FIRST_STAGE = 600
 PARTS = {
     "all": "as in the chapter",

@@ -1,4 +1,4 @@
-"""What a pre-trained backbone is worth: digits learned from few labels in each way of fine-tuning of chapter 12, and what is left of the letters.
+"""What a pre-trained backbone is worth: digits learned from few labels in each way of fine-tuning of chapter 12b, and what is left of the letters.
 
     GENESIS_DATA=… python benchmarks/transfer.py [--seeds 3] [--data digits mnist] [--again] [--choose]
 

@@ -6,7 +6,7 @@ Every training is a process of its own; its clock starts before Python does and 
 network (784-400-20, fully connected), the settings and the behaviour of vae/main.py in pytorch/examples on a CPU (Adam 1e-3, batches of 128, a DataLoader without workers,
 a test after every epoch), written again here; it runs its ten epochs. "quick" has the same network and the same loss, trains for a fixed number of epochs and tests once.
 Both report the same number: reconstruction plus KL in nats for a test image, grey pixels as targets, one draw of the code for each image.
-"conv" is the convolutional VAE of chapter 07 on binarised digits: training images are thrown anew in every epoch, the 10,000 test images once, with a fixed seed. It reports
+"conv" is the convolutional VAE of chapter 07a on binarised digits: training images are thrown anew in every epoch, the 10,000 test images once, with a fixed seed. It reports
 the negative bound and, for the first 1,000 of the test images, the estimate of -log p(x) from 500 draws (Burda et al. 2016).
 The recipes were chosen on 10,000 images set aside from the training part (`--choose` trains and measures there); the seeds of the table were not used for that.
 Losses do not depend on how busy a machine is and seconds do, so runs are stored with their number of threads, and only runs with all of them count for the seconds.

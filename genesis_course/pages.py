@@ -22,7 +22,7 @@ def table_of(
         return list(csv.DictReader(file))
 
 def texts_of(
-    chapter,   # such as "07_vae"
+    chapter,   # such as "07a_vae"
 ):
     "The text cells of a chapter"
     book = json.loads((chapters_folder()/f"{chapter}.ipynb").read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def anchor(
 
 def address_of(
     words,     # that stand in a text cell of the chapter
-    chapter,   # such as "07_vae"
+    chapter,   # such as "07a_vae"
 ):
     "The address of the heading above the first cell with these words; None where they are missing"
     heading = ""

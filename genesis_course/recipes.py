@@ -138,7 +138,7 @@ def gpt_experiment(
     device=None,
     draws=None,
 ):
-    "The Transformer of chapter 06"
+    "The Transformer of chapter 06a"
     text, settings = load_text(data), dict(context=context, width=80, layers=2)
     return _language(Transformer(len(text.vocabulary), **settings), settings, text, seed, batch, lr,
                      context, draws, device)
@@ -152,7 +152,7 @@ def vae_experiment(
     size=None,       # pixels of a side; None: as the images are
     device=None,     # where to learn
 ):
-    "The convolutional VAE of chapter 07"
+    "The convolutional VAE of chapter 07a"
     train, test = _two_parts(data, size, seed)
     channels, side = train.images.shape[1:3]
     settings = dict(size=side, latent_dim=16, width=32, channels=channels)
@@ -174,7 +174,7 @@ def gan_game(
     decay=0.998,      # of the average
     schedule=cosine,  # of the learning rate
 ):
-    "The conditional game of chapter 09 with R1 in every eighth step: pair (players, `EMA`)"
+    "The conditional game of chapter 09a with R1 in every eighth step: pair (players, `EMA`)"
     penalty = lazy_regularisation(r1_penalty, 0.5, every=8)
     players = conditional_players(generator, discriminator, lr=lr, penalty=penalty,
                                   schedule=schedule)
@@ -219,7 +219,7 @@ def gan_experiment(
     size=None,
     device=None,
 ):
-    "The conditional GAN of chapter 09 with R1, a falling rate and averaged weights"
+    "The conditional GAN of chapter 09a with R1, a falling rate and averaged weights"
     train, test = _two_parts(data, size, seed)
     channels, side = train.images.shape[1:3]
     classes = len(train.classes)

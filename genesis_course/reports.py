@@ -1,4 +1,4 @@
-"""How the measures of chapter 10 are put together and printed: with their spread, their floor and what deserves a look.
+"""How the measures of chapter 10a are put together and printed: with their spread, their floor and what deserves a look.
 
 Docs: https://genesis-course.github.io/genesis-course/backstage/reports.html.md"""
 

@@ -1,4 +1,4 @@
-"""Parts and layers by name, weights that fit or are refused, a new head, batch norms measured anew: what chapter 12 uses and does not teach.
+"""Parts and layers by name, weights that fit or are refused, a new head, batch norms measured anew: what chapter 12b uses and does not teach.
 
 Docs: https://genesis-course.github.io/genesis-course/backstage/submodules.html.md"""
 

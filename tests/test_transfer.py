@@ -543,7 +543,7 @@ def test_a_norm_without_weights_is_held_and_let_go(norm):
         return changed(network, before)
     assert moves() and not (freeze(network) and moves()) and (unfreeze(network) and moves())
 
-@pytest.mark.parametrize("bound", [spectral_norm, nn.utils.parametrizations.spectral_norm], ids=["chapter 09's", "torch's"])
+@pytest.mark.parametrize("bound", [spectral_norm, nn.utils.parametrizations.spectral_norm], ids=["chapter 09a's", "torch's"])
 def test_a_frozen_spectral_norm_stays(bound):
     "Its vectors have settled when the layer is made and would not move; other weights give them somewhere to go"
     network = nn.Sequential(bound(nn.Linear(3, 3)), nn.Linear(3, 1))

@@ -38,7 +38,7 @@ def language_model(make, steps=3000, **settings):
 
 
 def feature_network(epochs=8, batch=128, lr=0.01, weight_decay=0.02, augment=dict(rotate=8, scale=0.1, shift=0.05)):
-    "The feature network of chapter 10: one reader for handwritten digits of two kinds and for drawn ones"
+    "The feature network of chapter 10a: one reader for handwritten digits of two kinds and for drawn ones"
     glyphs = load_images("glyphs", count=12000)
     parts = [load_images("mnist"), *[load_images("digits", "train", size=28)]*8, glyphs]
     together = ImageSet(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]), glyphs.classes)
@@ -65,7 +65,7 @@ def drawn_digits(experiment):
 
 
 def conditional_gan(epochs=6):
-    "The generator of chapter 09 on MNIST; the table of its stabilisers, which benchmarks/gan.py makes, travels with it"
+    "The generator of chapter 09a on MNIST; the table of its stabilisers, which benchmarks/gan.py makes, travels with it"
     experiment = gan_experiment("mnist")
     trainer = Trainer(experiment.players, experiment.callbacks, device="cpu").fit(experiment.batches, epochs)
     test = features(load_images("mnist", split="test"))
@@ -87,7 +87,7 @@ def bend(images):
 
 
 def letter_reader(count=40_000, epochs=5, batch=64, lr=4e-3, weight_decay=0.02):
-    "The backbone of chapter 12: it reads 52 drawn letters; what fine-tuning makes of it, which benchmarks/transfer.py measures, travels with it"
+    "The backbone of chapter 12b: it reads 52 drawn letters; what fine-tuning makes of it, which benchmarks/transfer.py measures, travels with it"
     settings = dict(classes=52, widths=(16, 32, 64), stem_kernel=5, stem_stride=2)
     ranges = dict(slant=(-0.5, 0.5), rotation=(-15, 15), weight=(-0.01, 0.13), scale=(0.8, 1.3), x=(-0.05, 0.05), y=(-0.05, 0.05))
     letters = load_images("glyphs", size=16, count=count, characters=string.ascii_letters, **ranges)

@@ -478,7 +478,7 @@ join = Exercise("clinic.8", "A map and a list",
            "Then torch.cat along axis 1. Or: maps.flatten(1) makes a list of the maps, to which "
            "the vector fits as it is."],
     insight="Spreading keeps the places, and every later convolution can use the label everywhere; "
-            "flattening gives the places up. A conditional GAN (chapter 09) needs the first.")
+            "flattening gives the places up. A conditional GAN (chapter 09a) needs the first.")
 
 @join.answer
 def _(maps, vector):

@@ -1,4 +1,4 @@
-"""Further answers to the exercises of chapter 06."""
+"""Further answers to the exercises of chapter 06a."""
 import math
 import numpy as np
 import torch

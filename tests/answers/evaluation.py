@@ -1,4 +1,4 @@
-"""Further answers to the exercises of chapter 10."""
+"""Further answers to the exercises of chapter 10a."""
 import math
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Further answers to the exercises of chapter 09."""
+"""Further answers to the exercises of chapter 09a."""
 import numpy as np
 import torch
 from answers import equivalent, right, wrong

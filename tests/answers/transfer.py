@@ -1,4 +1,4 @@
-"""Further answers to the exercises of chapter 12."""
+"""Further answers to the exercises of chapter 12b."""
 import itertools
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Further answers to the exercises of chapter 07."""
+"""Further answers to the exercises of chapter 07a."""
 import math
 import numpy as np
 import torch
