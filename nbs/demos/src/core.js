@@ -1,0 +1,208 @@
+// What all live models share: reading weights, a little linear algebra, and a page that everybody can use.
+"use strict";
+
+const $ = id => document.getElementById(id);
+
+// ---- Weights: a safetensors file, base64, in <script id="weights">. Half precision becomes 32 bits.
+
+function bytesOf(base64) {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+function crc32(bytes) {
+  const table = new Int32Array(256);
+  for (let i = 0; i < 256; i++) {
+    let c = i;
+    for (let k = 0; k < 8; k++) c = c & 1 ? c >>> 1 ^ 0xedb88320 : c >>> 1;
+    table[i] = c;
+  }
+  let crc = -1;
+  for (let i = 0; i < bytes.length; i++) crc = table[(crc ^ bytes[i]) & 255] ^ crc >>> 8;
+  return ~crc >>> 0;
+}
+
+function floatsOfHalves(halves) {
+  const bits = new Uint32Array(halves.length), floats = new Float32Array(bits.buffer);
+  for (let i = 0; i < halves.length; i++) {
+    const half = halves[i], sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, rest = half & 1023;
+    if (exponent) bits[i] = sign | (exponent === 31 ? 0xff : exponent + 112) << 23 | rest << 13;
+    else floats[i] = (sign ? -1 : 1) * rest * 2 ** -24;      // too small for an exponent
+  }
+  return floats;
+}
+
+// {name: Float32Array}, and what the file says about itself
+function readWeights(bytes) {
+  const length = new DataView(bytes.buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  const about = JSON.parse(header.__metadata__.about), weights = {};
+  if (crc32(bytes.subarray(8 + length)) !== about.crc32) throw new Error("wrong checksum");
+  delete header.__metadata__;
+  for (const [name, { dtype, data_offsets: [from, to] }] of Object.entries(header)) {
+    const part = bytes.slice(8 + length + from, 8 + length + to).buffer;
+    weights[name] = dtype === "F16" ? floatsOfHalves(new Uint16Array(part)) : dtype === "U8" ? new Uint8Array(part) : new Float32Array(part);
+  }
+  return { weights, about };
+}
+
+// ---- Mathematics: rows of numbers, one after the other, in Float32Arrays
+
+// y = x Wᵀ + b; x has `rows` rows, W a row for each output, as in PyTorch. Four outputs at once read x only once.
+function linear(x, rows, weight, bias) {
+  const inputs = x.length / rows, outputs = weight.length / inputs, y = new Float32Array(rows * outputs);
+  for (let r = 0; r < rows; r++) {
+    const from = r * inputs, to = r * outputs;
+    let o = 0;
+    for (; o + 3 < outputs; o += 4) {
+      let a = 0, b = 0, c = 0, d = 0, w = o * inputs;
+      for (let i = from; i < from + inputs; i++, w++) {
+        const value = x[i];
+        a += value * weight[w];
+        b += value * weight[w + inputs];
+        c += value * weight[w + 2 * inputs];
+        d += value * weight[w + 3 * inputs];
+      }
+      y[to + o] = a;
+      y[to + o + 1] = b;
+      y[to + o + 2] = c;
+      y[to + o + 3] = d;
+    }
+    for (; o < outputs; o++) for (let i = 0; i < inputs; i++) y[to + o] += x[from + i] * weight[o * inputs + i];
+  }
+  if (bias) for (let k = 0; k < y.length; k++) y[k] += bias[k % outputs];
+  return y;
+}
+
+// x += y
+function add(x, y) {
+  for (let k = 0; k < x.length; k++) x[k] += y[k];
+}
+
+function layerNorm(x, rows, weight, bias) {
+  const width = weight.length, y = new Float32Array(x.length);
+  for (let r = 0; r < rows; r++) {
+    const row = x.subarray(r * width, (r + 1) * width);
+    let mean = 0, variance = 0;
+    for (let i = 0; i < width; i++) mean += row[i] / width;
+    for (let i = 0; i < width; i++) variance += (row[i] - mean) * (row[i] - mean) / width;
+    const scale = 1 / Math.sqrt(variance + 1e-5);
+    for (let i = 0; i < width; i++) y[r * width + i] = (row[i] - mean) * scale * weight[i] + bias[i];
+  }
+  return y;
+}
+
+function relu(x) {
+  for (let k = 0; k < x.length; k++) if (x[k] < 0) x[k] = 0;
+  return x;
+}
+
+function softmax(scores) {
+  let most = -Infinity, sum = 0;
+  for (let i = 0; i < scores.length; i++) if (scores[i] > most) most = scores[i];
+  for (let i = 0; i < scores.length; i++) sum += scores[i] = Math.exp(scores[i] - most);
+  for (let i = 0; i < scores.length; i++) scores[i] /= sum;
+  return scores;
+}
+
+// Random numbers that a seed repeats (mulberry32), and normal ones of them (Box and Muller)
+function randomNumbers(seed) {
+  const uniform = () => {
+    seed = seed + 0x6d2b79f5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
+  };
+  const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  return { uniform, normal, normals: count => Float32Array.from({ length: count }, normal) };
+}
+
+// ---- The page
+
+// One sentence for everybody: shown, and read out by a screen reader
+function say(sentence, wrong = false) {
+  if ($("status").textContent !== sentence) $("status").textContent = sentence;
+  $("status").classList.toggle("wrong", wrong);
+  return !wrong;
+}
+
+// A fault: the sentence stands where the picture would have been
+function fail(sentence) {
+  document.body.classList.add("failed");
+  say(sentence, true);
+}
+
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// Dark or light as the site, JupyterLab or Colab around this page is, or else as the system is
+function followTheme() {
+  let host = null;
+  try { if (parent !== window) host = parent.document; } catch { /* another origin */ }
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const look = () => {
+    const body = host && host.body, says = host && host.documentElement.getAttribute("theme");
+    const dark = body && body.classList.contains("quarto-dark") || body && body.dataset.jpThemeLight === "false" || says === "dark";
+    const light = body && body.classList.contains("quarto-light") || body && body.dataset.jpThemeLight === "true" || says === "light";
+    document.documentElement.dataset.theme = dark || !light && system.matches ? "dark" : "light";
+  };
+  system.addEventListener("change", look);
+  if (host && host.body) for (const place of [host.body, host.documentElement]) new MutationObserver(look).observe(place, { attributes: true });
+  look();
+  // inside a page of ours, the frame is as high as what is in it
+  let frame = null;
+  try { frame = window.frameElement; } catch { /* another origin */ }
+  if (!frame) return;
+  document.documentElement.classList.add("framed");
+  new ResizeObserver(() => { frame.style.height = Math.ceil(document.body.getBoundingClientRect().height) + "px"; }).observe(document.body);
+}
+
+// A canvas as sharp as the screen: gives the number of its pixels to one of the page
+function sharpen(canvas, width, height, most = 2) {
+  const ratio = Math.min(devicePixelRatio || 1, most), w = Math.round(width * ratio), h = Math.round(height * ratio);
+  if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+  canvas.style.height = height + "px";
+  return ratio;
+}
+
+// Calls frame(seconds since the last one) while it answers true; wake it with the function that this gives back
+function animation(frame) {
+  let running = false, last = 0;
+  const step = now => {
+    const seconds = Math.min((now - last) / 1000, 0.05);
+    last = now;
+    running = frame(seconds);
+    if (running) requestAnimationFrame(step);
+  };
+  return () => {
+    if (running) return;
+    running = true;
+    requestAnimationFrame(now => { last = now - 16; step(now); });
+  };
+}
+
+// Grey pixels [-1, 1] of a square picture, as a small canvas that can be drawn at any size
+function pictureOf(pixels, side, canvas = document.createElement("canvas")) {
+  canvas.width = canvas.height = side;
+  const image = new ImageData(side, side);
+  for (let i = 0; i < side * side; i++) {
+    const grey = (pixels[i] + 1) * 127.5;
+    image.data.set([grey, grey, grey, 255], 4 * i);
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+// Reads the weights, then runs the page; whatever goes wrong becomes a sentence
+function live(page) {
+  addEventListener("error", () => fail("Something went wrong on this page. Loading it again may help; if not, please report it."));
+  try {
+    const context = document.createElement("canvas").getContext("2d");
+    if (!context || !window.ResizeObserver || !window.TextDecoder) throw 0;
+    followTheme();
+  } catch { return fail("This browser lacks a function that the page needs. A newer one will show it."); }
+  let read;
+  try { read = readWeights(bytesOf($("weights").textContent)); }
+  catch { return fail("The weights of this model are missing or damaged. Loading the page again may help."); }
+  window.page = page(read.weights, read.about);
+}
