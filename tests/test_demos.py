@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from genesis_course.evaluation import read_digits
-from genesis_course.genesis import Cloud, load_genesis
+from genesis_course.genesis import Cloud, load_genesis, squash
 
 ROOT = Path(__file__).parent.parent
 NBS = ROOT/"nbs"
@@ -162,6 +162,24 @@ def test_the_courses_reader_reads_typed_digits_off_the_canvas(visit):
     assert right >= 17, f"{right} of 20 are read"
 
 
+def test_the_law_alone_repairs_fewer_than_half_and_after_seventy_percent_nearly_all():
+    "What the page says of a push: every particle is thrown as far as the button throws it, in a direction by chance"
+    generator, _ = load_genesis()
+    labels = torch.arange(200) % 10
+    for seed in range(3):
+        torch.manual_seed(seed)
+        z, cloud, angle = 0.8*torch.randn(200, generator.latent_dim), generator.sample_cloud(200), 2*torch.pi*torch.rand(200, 1, 1)
+
+        def follow(start):
+            with torch.no_grad(): path, hidden = generator.move(z, labels, Cloud(start, cloud.particle_noise))
+            return path[-1], (read_digits(generator.draw(path[-1], hidden)) == labels).float().mean().item()
+        position, whole = follow(cloud.position)
+        far = squash(position).square().sum(dim=-1, keepdim=True)
+        thrown = (position+14*torch.exp(-far/(2*0.8**2))*0.25*torch.cat([angle.cos(), angle.sin()], dim=2)/4).clamp(-1.8, 1.8)
+        alone, eased = follow(thrown)[1], follow(thrown.lerp(cloud.position, 0.7))[1]
+        assert whole > 0.97 and alone < 0.5 and eased > 0.95, (whole, alone, eased)
+
+
 @in_browser
 def test_a_push_heals(visit):
     page = visit("genesis", width=1200)
@@ -171,7 +189,7 @@ def test_a_push_heals(visit):
         page.click("#push")
         small = torch.cat([torch.nn.functional.interpolate(drawn(page, "", k)[None, None]*2-1, (28, 28), mode="bicubic", antialias=True) for k in range(5)])
         right.append((read_digits(small) == torch.tensor([3, 5, 8, 2, 0])).sum().item())
-    assert sum(right) >= 12, right
+    assert sum(right) >= 13, right
 
 
 @in_browser

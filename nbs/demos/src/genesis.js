@@ -171,7 +171,7 @@ class Digit {
   glide(seconds) {
     const friction = Math.exp(-4 * seconds);
     for (let k = 0; k < this.velocity.length; k++) this.velocity[k] = Math.max(-9, Math.min(9, this.velocity[k] * friction));
-    this.put(this.position.map((value, k) => Math.max(-4, Math.min(4, value + seconds * this.velocity[k]))), seconds);
+    this.put(this.position.map((value, k) => Math.max(-1.8, Math.min(1.8, value + seconds * this.velocity[k]))), seconds);
   }
 }
 
@@ -317,12 +317,12 @@ function genesisPage(weights, about) {
 
   const gust = (dx, dy) => push(() => page.digits.forEach(digit => digit.shove(0, 0, dx, dy, 0.8)));
   canvas.addEventListener("keydown", event => {
-    const way = { ArrowLeft: [-0.3, 0], ArrowRight: [0.3, 0], ArrowUp: [0, -0.3], ArrowDown: [0, 0.3], " ": [0.4, -0.3] }[event.key];
+    const way = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25], " ": [0.2, -0.15] }[event.key];
     if (!way) return;
     event.preventDefault();
     gust(...way);
   });
-  $("push").addEventListener("click", () => { const angle = 2 * Math.PI * random.uniform(); gust(0.5 * Math.cos(angle), 0.5 * Math.sin(angle)); });
+  $("push").addEventListener("click", () => { const angle = 2 * Math.PI * random.uniform(); gust(0.25 * Math.cos(angle), 0.25 * Math.sin(angle)); });
 
   // ---- Controls
 
