@@ -59,7 +59,21 @@ def genesis():
     return safetensors(tensors, settings=about["settings"])
 
 
-MODELS = {"genesis": genesis}
+def gan():
+    tensors, about = parts_of("conditional_gan")
+    return safetensors(tensors, settings=about["settings"])
+
+
+def vae():
+    "The page draws and does not read: the encoders stay at home"
+    tensors, about = parts_of("planes", lambda name: ".decoder." in name)
+    return safetensors(tensors, codes=about["codes"], labels=about["labels"], commonest_digit=about["commonest_digit"])
+
+
+def reader(): return safetensors(parts_of("features")[0])
+
+
+MODELS = {"genesis": genesis, "gan": gan, "vae": vae, "reader": reader}
 
 
 def lean(text):

@@ -106,6 +106,37 @@ function softmax(scores) {
   return scores;
 }
 
+// Maps are {x, channels, height, width}, with the channels of a pixel side by side.
+// Their windows, a row each: [high·wide, channels·kernel·kernel], as the weight of a convolution in PyTorch wants them
+function windows(maps, kernel, stride, top, left, high, wide) {
+  const { x, channels, height, width } = maps, size = channels * kernel * kernel, rows = new Float32Array(high * wide * size);
+  for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) for (let k = 0; k < kernel; k++) for (let l = 0; l < kernel; l++) {
+    const y = i * stride - top + k, z = j * stride - left + l;
+    if (y < 0 || z < 0 || y >= height || z >= width) continue;
+    const from = (y * width + z) * channels, to = (i * wide + j) * size + k * kernel + l;
+    for (let c = 0; c < channels; c++) rows[to + c * kernel * kernel] = x[from + c];
+  }
+  return rows;
+}
+
+function convolve(maps, layer, kernel, stride = 1, padding = kernel >> 1) {
+  const [height, width] = [maps.height, maps.width].map(side => Math.floor((side + 2 * padding - kernel) / stride) + 1);
+  const x = linear(windows(maps, kernel, stride, padding, padding, height, width), height * width, layer.weight, layer.bias);
+  return { x, channels: layer.bias.length, height, width };
+}
+
+// A layer and the batch norm after it, which in evaluation only stretches and moves its outputs, as one layer
+function fold(weights, layer, norm, share = 1) {
+  const of = name => weights[`${norm}.${name}`], old = weights[layer + ".bias"], channels = of("weight").length, outputs = channels * share;
+  const weight = weights[layer + ".weight"].slice(), inputs = weight.length / outputs, bias = new Float32Array(outputs);
+  for (let o = 0; o < outputs; o++) {
+    const c = Math.floor(o / share), scale = of("weight")[c] / Math.sqrt(of("running_var")[c] + 1e-5);
+    for (let i = 0; i < inputs; i++) weight[o * inputs + i] *= scale;
+    bias[o] = of("bias")[c] + ((old ? old[o] : 0) - of("running_mean")[c]) * scale;
+  }
+  return { weight, bias };
+}
+
 // Random numbers that a seed repeats (mulberry32), and normal ones of them (Box and Muller)
 function randomNumbers(seed) {
   const uniform = () => {
@@ -181,14 +212,11 @@ function animation(frame) {
   };
 }
 
-// Grey pixels [-1, 1] of a square picture, as a small canvas that can be drawn at any size
+// Pixels [-1, 1] of a picture, white ink on a ground that stays clear, as a small canvas that can be drawn at any size
 function pictureOf(pixels, side, canvas = document.createElement("canvas")) {
   canvas.width = canvas.height = side;
   const image = new ImageData(side, side);
-  for (let i = 0; i < side * side; i++) {
-    const grey = (pixels[i] + 1) * 127.5;
-    image.data.set([grey, grey, grey, 255], 4 * i);
-  }
+  for (let i = 0; i < side * side; i++) image.data.set([255, 255, 255, (pixels[i] + 1) * 127.5], 4 * i);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
