@@ -4,6 +4,7 @@ The tests in a browser need Chromium and playwright, and are skipped, with a sen
 """
 import base64
 import functools
+import html
 import http.server
 import json
 import re
@@ -15,8 +16,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from genesis_course.evaluation import read_digits
+from torch.nn import functional as F
+from genesis_course.attention import Transformer, attention_maps
+from genesis_course.evaluation import FeatureNet, read_digits
 from genesis_course.genesis import Cloud, load_genesis, squash
+from genesis_course.play import live_models, play
+from genesis_course.rnn import next_probabilities
+from genesis_course.stable_gan import ConvGenerator
+from genesis_course.state import load_weights
+from genesis_course.vae import VAE, dense_networks, to_images
+from helpers import message_of
 
 ROOT = Path(__file__).parent.parent
 NBS = ROOT/"nbs"
@@ -157,7 +166,7 @@ def test_the_courses_reader_reads_typed_digits_off_the_canvas(visit):
         page.fill("#digits", text)
         page.click("#new")
         pictures = [drawn(page, "", k)[None, None]*2-1 for k in range(5)]
-        small = torch.cat([torch.nn.functional.interpolate(x, (28, 28), mode="bicubic", antialias=True) for x in pictures])
+        small = torch.cat([F.interpolate(x, (28, 28), mode="bicubic", antialias=True) for x in pictures])
         right += (read_digits(small) == torch.tensor([int(digit) for digit in text])).sum().item()
     assert right >= 17, f"{right} of 20 are read"
 
@@ -187,7 +196,7 @@ def test_a_push_heals(visit):
     right = []
     for _ in range(3):
         page.click("#push")
-        small = torch.cat([torch.nn.functional.interpolate(drawn(page, "", k)[None, None]*2-1, (28, 28), mode="bicubic", antialias=True) for k in range(5)])
+        small = torch.cat([F.interpolate(drawn(page, "", k)[None, None]*2-1, (28, 28), mode="bicubic", antialias=True) for k in range(5)])
         right.append((read_digits(small) == torch.tensor([3, 5, 8, 2, 0])).sum().item())
     assert sum(right) >= 13, right
 
@@ -231,6 +240,210 @@ def test_arrow_keys_push(visit):
     page.focus("#stage")
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("page.mode") == "push" and page.evaluate("page.digits[0].velocity.some(v => v < 0)")
+
+
+# ---- the conditional GAN
+
+@in_browser
+def test_gan_draws_what_pytorch_draws(visit):
+    page, (weights, about) = visit("gan"), load_weights("conditional_gan")
+    network = ConvGenerator(**about["settings"])
+    network.load_state_dict(weights)
+    network.eval()
+    codes = torch.stack([numbers(page, f"page.tiles[{k}].code") for k in range(0, 40, 7)])
+    drawn = torch.stack([numbers(page, f"page.model.draw(page.tiles[{k}].code)") for k in range(0, 40, 7)]).view(-1, 1, 28, 28)
+    with torch.no_grad(): ours = network.layers(network.stem(codes))
+    print(f"pixels differ by {(drawn-ours).abs().max():.1e}")
+    assert (drawn-ours).abs().max() < 1e-3
+    labels = torch.tensor(page.evaluate("page.tiles.map(tile => tile.label)"))
+    noise = torch.stack([numbers(page, f"page.tiles[{k}].z") for k in range(40)])
+    with torch.no_grad(): wall = network(noise, labels)
+    assert torch.equal(codes[:, 32:], weights["label.weight"][labels[::7]]) and (wall[::7]-ours).abs().max() < 1e-5
+    shown = torch.stack([numbers(page, f"page.tiles[{k}].picture.getContext('2d').getImageData(0, 0, 28, 28).data.filter((_, i) => i % 4 === 3)") for k in range(40)])
+    assert (shown-127.5*(wall.flatten(1)+1)).abs().max() < 1.01 and (read_digits(wall) == labels).float().mean() > 0.85
+
+
+@in_browser
+def test_gan_walks_from_one_digit_to_the_other(visit):
+    page = visit("gan")
+    page.click("#wall button:nth-child(6)")
+    assert status(page) == "From an 8 to a 5."
+    assert page.evaluate("page.share") == 1 and page.get_attribute("#wall button:nth-child(6)", "aria-pressed") == "true"
+    page.wait_for_function("page.ready()")
+    ends = [numbers(page, f"page.model.draw(page.{end}.code)") for end in ("from", "to")]
+    line = [numbers(page, f"page.model.draw(page.line[{k}])") for k in (0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(ends[1:], line[1:])) and not page.faults
+    page.select_option("#kind", "7")
+    page.wait_for_function("page.ready()")
+    assert page.evaluate("page.tiles.every(tile => tile.label === 7)")
+    moving = visit("gan", still=False)
+    before = moving.evaluate("page.share")
+    moving.wait_for_function(f"Math.abs(page.share - {before}) > 0.05", timeout=10_000)
+
+
+# ---- the plane
+
+@in_browser
+def test_planes_draw_what_pytorch_draws(visit):
+    page, (weights, about) = visit("vae"), load_weights("planes")
+    vae, plain = VAE(20, 2, about["hidden"]), torch.nn.ModuleDict(dict(zip(("encoder", "decoder"), dense_networks(20, 2, 2, about["hidden"]))))
+    for name, network in (("vae", vae), ("plain", plain)): network.load_state_dict({key.removeprefix(name+"."): value for key, value in weights.items() if key.startswith(name+".")})
+    for map_, decode, reach in (("vae", vae.decode, 3), ("plain", plain["decoder"], 60)):
+        codes = (reach*torch.randn(50, 2)).half().float()
+        drawn = numbers(page, f"page.decoders.{map_}.draw(Float32Array.from({codes.flatten().tolist()}))").view(50, 1, 20, 20)
+        with torch.no_grad(): ours = to_images(decode(codes))
+        print(f"{map_}: pixels differ by {(drawn-ours).abs().max():.1e}")
+        assert (drawn-ours).abs().max() < 1e-3
+    shares = {name: f"{round(100*share)} %" for name, share in about["commonest_digit"].items()}
+    assert {name: page.inner_text(f"#of-{name}-is") for name in shares} == shares and about["commonest_digit"]["plain"] > 2*about["commonest_digit"]["vae"]
+
+
+@in_browser
+def test_planes_follow_hand_and_keys(visit):
+    page = visit("vae")
+    box = page.locator("#plain").bounding_box()
+    page.mouse.move(box["x"]+box["width"]*0.25, box["y"]+box["height"]*0.25)
+    page.mouse.down()
+    page.mouse.up()
+    assert abs(page.evaluate("page.u")+0.5) < 0.02 and abs(page.evaluate("page.v")-0.5) < 0.02 and "draws the code" in status(page)
+    page.focus("#vae")
+    page.keyboard.press("ArrowRight")
+    assert abs(page.evaluate("page.u")+0.47) < 0.02
+    before = page.evaluate("page.maps[0].drawn")
+    page.click("#random")
+    page.click("#dots")
+    assert page.evaluate("page.maps[0].drawn") != before and page.evaluate("page.dots") and "encoder put it" in status(page)
+    assert not page.faults
+
+
+# ---- the reader
+
+@in_browser
+def test_reader_reads_as_pytorch_reads(visit):
+    page, network = visit("reader"), FeatureNet()
+    network.load_state_dict(load_weights("features")[0])
+    network.eval()
+    right = 0
+    for digit in range(10):
+        page.evaluate(f"page.example({digit})")
+        page.wait_for_function("page.ready()")
+        seen = numbers(page, "page.pixels").view(1, 1, 28, 28)
+        with torch.no_grad(): logits = network(seen)[0]
+        assert (numbers(page, "page.logits")-logits).abs().max() < 1e-3
+        right += page.evaluate("page.answer") == digit
+        ours = []
+        for spot in page.evaluate("page.spots.filter((_, k) => k % 10 === 0).map(spot => [spot.i, spot.j, [...spot.loss]])"):
+            covered = seen.clone()
+            covered[..., max(0, spot[0]-2):spot[0]+3, max(0, spot[1]-2):spot[1]+3] = -1
+            with torch.no_grad(): pair = [x-torch.stack([x[torch.arange(10) != c].logsumexp(0) for c in range(10)]) for x in (logits, network(covered)[0])]
+            ours.append((pair[0]-pair[1]-torch.tensor(spot[2])).abs().max())
+        assert max(ours) < 1e-3
+    assert right >= 9, f"{right} of the ten examples are read"
+    assert not page.faults
+
+
+@in_browser
+def test_reader_reads_what_a_mouse_and_what_arrow_keys_draw(visit):
+    page = visit("reader")
+    page.click("#clear")
+    assert "clean sheet" in status(page) and page.evaluate("page.logits") is None
+    box = page.locator("#paper").bounding_box()
+    at = lambda x, y: (box["x"]+x*box["width"], box["y"]+y*box["height"])
+    page.mouse.move(*at(0.3, 0.2))
+    page.mouse.down()
+    for x, y in ((0.7, 0.2), (0.45, 0.85)): page.mouse.move(*at(x, y), steps=12)
+    page.mouse.up()
+    assert status(page).startswith("It reads a 7")
+    page.wait_for_function("page.ready()")
+    page.click("#classes button:nth-child(2)")
+    assert "Why not a 1?" in status(page)
+    page.click("#clear")
+    page.focus("#paper")
+    page.keyboard.press(" ")
+    for _ in range(13): page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    assert status(page).startswith("It reads a 1")
+    page.click("#clear")
+    page.mouse.click(*at(0.5, 0.5))                            # a dot is no digit, but no reason to fall over
+    assert status(page).startswith("It ") and not page.faults
+
+
+# ---- the Transformer
+
+@pytest.fixture(scope="module")
+def language():
+    weights, about = load_weights("transformer")
+    network = Transformer(len(about["vocabulary"]), **about["settings"])
+    network.load_state_dict(weights)
+    return network.eval(), about["vocabulary"]
+
+
+@in_browser
+def test_transformer_says_and_looks_as_pytorch_does(visit, language):
+    network, vocabulary = language
+    page = visit("transformer")
+    text = "".join(page.evaluate("page.letters.map(letter => letter.letter)"))
+    assert len(text) > 400
+    ids = torch.tensor([[list(vocabulary).index(letter) for letter in text]])
+    with torch.no_grad(): logits = network(ids)[0][0]
+    maps = attention_maps(network, ids)[:, 0].flatten(0, 1)                    # [layers·heads, T, T]
+    worst = looks = 0
+    for k in (0, 1, 5, 63, 64, 65, 200, len(text)-1):
+        worst = max(worst, (numbers(page, f"page.letters[{k}].said.logits")-logits[k]).abs().max().item())
+        for head in range(8):
+            look = numbers(page, f"page.letters[{k}].said.looks[{head}]")
+            looks = max(looks, (look-maps[head, k, k+1-len(look):k+1]).abs().max().item())
+    print(f"logits differ by {worst:.1e}, attention by {looks:.1e}")
+    assert worst < 1e-3 and looks < 1e-4
+    for temperature, top_p in ((0.3, 1), (0.8, 0.9), (1.7, 0.5), (1., 0.05)):
+        ours = next_probabilities(logits[100], temperature, top_p=top_p)
+        assert (numbers(page, f"page.chances(page.letters[100].said.logits, {temperature}, {top_p})")-ours).abs().max() < 1e-4
+    assert not page.faults
+
+
+@in_browser
+@pytest.mark.parametrize(("text", "words"), [("", "how it should begin"), ("   ", "how it should begin"), ("中文", "“中” is not among the 103 characters")])
+def test_transformer_answers_bad_input_with_a_sentence(visit, text, words):
+    page = visit("transformer")
+    page.fill("#prompt", text)
+    page.click("#again")
+    assert words in status(page) and page.locator("#text span").count() > 100 and not page.faults
+
+
+@in_browser
+def test_transformer_goes_on_by_itself_and_says_where_it_looked(visit):
+    page = visit("transformer")
+    page.fill("#prompt", "If the list is empty")
+    page.wait_for_function("page.letters.length > 200", timeout=20_000)
+    page.wait_for_function("page.ready()")
+    assert page.inner_text("#text").startswith("If the list is empty")
+    page.focus("#text")
+    page.keyboard.press("ArrowLeft")
+    assert "this head looked most" in status(page) and page.locator("#chances li").count() >= 1
+    page.select_option("#head", "5")
+    assert "this head looked most" in status(page)
+    page.click("#more")
+    page.wait_for_function("page.letters.length > 600", timeout=20_000)
+    assert not page.faults
+
+
+# ---- in a notebook
+
+def test_play_shows_the_page_and_refuses_a_stranger():
+    assert set(live_models()) == set(demos.MODELS)
+    for name in demos.MODELS: assert html.escape(text_of(name)) in play(name).data
+    for stranger in ("gans", None, ["gan"]): message_of(lambda: play(stranger), "No live model is called", "There are: gan, genesis, reader, transformer, vae.")
+
+
+@in_browser
+def test_a_page_from_play_works_inside_a_dark_notebook(browser):
+    page, asked = browser.new_page(bypass_csp=True), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_content(f'<body data-jp-theme-light="false">{play("genesis").data}</body>')
+    frame = page.frames[-1]
+    frame.wait_for_function("window.page && document.documentElement.dataset.theme === 'dark'")
+    assert frame.locator("#status").inner_text() and all(url.startswith(("data:", "about:")) for url in asked)
+    page.close()
 
 
 # ---- what holds for all

@@ -73,7 +73,12 @@ def vae():
 def reader(): return safetensors(parts_of("features")[0])
 
 
-MODELS = {"genesis": genesis, "gan": gan, "vae": vae, "reader": reader}
+def transformer():
+    tensors, about = parts_of("transformer")
+    return safetensors(tensors, settings=about["settings"], vocabulary="".join(about["vocabulary"]))
+
+
+MODELS = {"genesis": genesis, "gan": gan, "vae": vae, "reader": reader, "transformer": transformer}
 
 
 def lean(text):

@@ -75,7 +75,7 @@ function ganPage(weights, about) {
       if (!same || !tile.z) tile.z = random.normals(model.latent_dim);
       const noise = Number($("noise").value);
       tile.code = model.code(tile.z.map(value => noise * value), tile.label);
-      tile.button.setAttribute("aria-label", `a ${tile.label}, drawing ${k + 1}`);
+      tile.button.setAttribute("aria-label", `${article(tile.label)}, drawing ${k + 1}`);
       tile.drawn = false;
     });
     mark();
@@ -96,11 +96,12 @@ function ganPage(weights, about) {
     lead(page.to, tile, page.share < 1 ? at(page.share) : page.to.code);
     page.mode = "once";
     $("play").setAttribute("aria-pressed", page.playing = false);
-    say(`From a ${page.from.label} to a ${tile.label}.`);
+    say(`From ${article(page.from.label)} to ${article(tile.label)}.`);
     if (calm()) page.share = 1;
     wake();
   }
 
+  const article = digit => (digit === 8 ? "an " : "a ") + digit;
   const at = share => page.line[0].map((value, k) => value + share * (page.line[1][k] - value));
 
   function frame(k) { return page.frames[k] ||= pictureOf(model.draw(at(k / (moments - 1))), side); }

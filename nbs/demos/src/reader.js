@@ -106,7 +106,7 @@ function readerPage(weights) {
     buttons.forEach((button, digit) => {
       const share = page.sure[digit];
       button.children[0].style.height = `${100 * share}%`;
-      button.children[2].textContent = share < 0.005 ? "–" : `${Math.round(100 * share)} %`;
+      button.children[2].textContent = share < 0.005 ? "–" : share > 0.995 ? "> 99 %" : `${Math.round(100 * share)} %`;
       button.setAttribute("aria-label", `${digit}: ${Math.round(100 * share)} percent`);
     });
     mark();
@@ -127,7 +127,7 @@ function readerPage(weights) {
   }
 
   function announce() {
-    const order = [...page.sure.keys()].sort((a, b) => page.sure[b] - page.sure[a]), percent = c => `${Math.round(100 * page.sure[c])} %`;
+    const order = [...page.sure.keys()].sort((a, b) => page.sure[b] - page.sure[a]), percent = c => page.sure[c] > 0.995 ? "over 99 %" : `${Math.round(100 * page.sure[c])} %`;
     const [first, second] = order, article = c => (c === 8 ? "an " : "a ") + c;
     say(page.sure[first] > 0.8 ? `It reads ${article(first)}, ${percent(first)} sure.` : `It is not sure: ${article(first)} (${percent(first)}), or ${article(second)} (${percent(second)})?`);
   }
