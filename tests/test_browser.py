@@ -104,3 +104,17 @@ def test_chapter_03_runs_to_its_end_its_control_moves_and_an_exercise_is_solved(
     page.wait_for_function(f"(i) => JSON.stringify({NOTEBOOK}.content.model.cells.get(i).toJSON().outputs).includes('Right')", arg=check, timeout=30_000)
     assert "training.1" in (lab[1]/"home"/"progress.jsonl").read_text()
     if folder := os.environ.get("GENESIS_SCREENSHOTS"): page.screenshot(path=f"{folder}/chapter-03.png")
+
+
+def test_a_live_model_plays_in_jupyterlab_and_is_as_dark_as_it(page, lab):
+    open_chapter(page, lab, "00_start.ipynb")
+    first = next(i for i, (kind, _, _) in enumerate(outputs(page)) if kind == "code")
+    run_cell(page, first, 'from genesis_course.play import play\nplay("genesis")')
+    inside = page.frame_locator(".jp-OutputArea iframe")
+    inside.locator("#status", has_text="Four clouds").wait_for(timeout=60_000)
+    assert inside.locator("html").get_attribute("data-theme") == "light"
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); }")
+    inside.locator("html[data-theme=dark]").wait_for(timeout=30_000)
+    inside.locator("#digits").fill("7")
+    inside.locator("#status", has_text="One cloud of 40 particles: 7.").wait_for(timeout=30_000)
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'}); }")

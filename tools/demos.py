@@ -7,6 +7,7 @@ what it shows, and of weights that come with the package, in half precision and 
 """
 import base64
 import json
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -82,15 +83,23 @@ MODELS = {"genesis": genesis, "gan": gan, "vae": vae, "reader": reader, "transfo
 
 
 def lean(text):
-    "A script or a style sheet without the lines that only comment, and without indentation"
-    lines = (line.strip() for line in text.splitlines())
-    return "".join(line+"\n" for line in lines if line and not line.startswith("//"))
+    "A style sheet or a script without comments and indentation"
+    lines = (re.sub(r"(^|\s+)// .*$", "", line).strip() for line in text.splitlines())
+    return "".join(line+"\n" for line in lines if line)
+
+
+def close(script):
+    "A script without spaces around its signs; what stands in quotation marks, and lines with a template, stay as they are"
+    def tight(line):
+        if "`" in line: return line
+        return "".join(part if k % 2 else re.sub(r" ?([=*/<>?:,;{}()|&!%\[\]]+) ?", r"\1", part) for k, part in enumerate(re.split(r'("[^"]*")', line)))
+    return "".join(tight(line)+"\n" for line in lean(script).splitlines())
 
 
 def build(name):
     "The page of a model"
     read = lambda file: (SOURCES/file).read_text(encoding="utf-8")
-    page, script = read(f"{name}.html"), lean(read("core.js")+read(f"{name}.js"))
+    page, script = read(f"{name}.html"), close(read("core.js")+read(f"{name}.js"))
     page = page.replace("<!-- head -->", HEAD.format(lean(read("core.css"))))
     return page.replace("<!-- scripts -->", SCRIPTS.format(base64.b64encode(MODELS[name]()).decode(), script))
 
