@@ -107,16 +107,22 @@ function softmax(scores) {
 }
 
 // Maps are {x, channels, height, width}, with the channels of a pixel side by side.
-// Their windows, a row each: [high·wide, channels·kernel·kernel], as the weight of a convolution in PyTorch wants them
+// Their windows, a row each: [high·wide, kernel·kernel·channels]
 function windows(maps, kernel, stride, top, left, high, wide) {
   const { x, channels, height, width } = maps, size = channels * kernel * kernel, rows = new Float32Array(high * wide * size);
-  for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) for (let k = 0; k < kernel; k++) for (let l = 0; l < kernel; l++) {
+  let to = 0;
+  for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) for (let k = 0; k < kernel; k++) for (let l = 0; l < kernel; l++, to += channels) {
     const y = i * stride - top + k, z = j * stride - left + l;
     if (y < 0 || z < 0 || y >= height || z >= width) continue;
-    const from = (y * width + z) * channels, to = (i * wide + j) * size + k * kernel + l;
-    for (let c = 0; c < channels; c++) rows[to + c * kernel * kernel] = x[from + c];
+    for (let c = 0, from = (y * width + z) * channels; c < channels; c++) rows[to + c] = x[from + c];
   }
   return rows;
+}
+
+// Weights of a convolution, [outputs, channels, kernel·kernel] in PyTorch, in the order of these windows
+function byPlace(weight, channels, places) {
+  const inputs = channels * places;
+  return weight.map((_, k) => { const i = k % inputs; return weight[k - i + i % channels * places + Math.floor(i / channels)]; });
 }
 
 function convolve(maps, layer, kernel, stride = 1, padding = kernel >> 1) {
@@ -223,7 +229,7 @@ function pictureOf(pixels, side, canvas = document.createElement("canvas")) {
 
 // Reads the weights, then runs the page; whatever goes wrong becomes a sentence
 function live(page) {
-  addEventListener("error", () => fail("Something went wrong on this page. Loading it again may help; if not, please report it."));
+  addEventListener("error", event => /^ResizeObserver/.test(event.message) || fail("Something went wrong on this page. Loading it again may help; if not, please report it."));
   try {
     const context = document.createElement("canvas").getContext("2d");
     if (!context || !window.ResizeObserver || !window.TextDecoder) throw 0;

@@ -3,21 +3,21 @@
 class ConvGenerator {
   constructor(weights, settings) {
     const { latent_dim, size, width } = settings;
-    Object.assign(this, { latent_dim, size, labels: weights["label.weight"], last: { weight: weights["layers.9.weight"], bias: weights["layers.9.bias"] } });
+    Object.assign(this, { latent_dim, size, labels: weights["label.weight"], last: { weight: byPlace(weights["layers.9.weight"], width, 9), bias: weights["layers.9.bias"] } });
     this.side = size / 4;
     this.channels = 4 * width;
     this.stem = fold(weights, "stem", "layers.1", this.side ** 2);
-    this.doubling = [["layers.3", "layers.4"], ["layers.6", "layers.7"]].map(([layer, norm]) => this.phases(fold(weights, layer, norm)));
+    this.doubling = [["layers.3", "layers.4"], ["layers.6", "layers.7"]].map(([layer, norm]) => this.phases(fold(weights, layer, norm), weights[layer + ".weight"].length / 9 / weights[norm + ".weight"].length));
   }
 
   // To repeat each pixel and then convolve with 3 × 3 weights is four convolutions with 2 × 2, one for each quarter of the new pixels
-  phases({ weight, bias }) {
+  phases({ weight, bias }, channels) {
     const all = [];
     for (let a = 0; a < 2; a++) for (let b = 0; b < 2; b++) {
       const small = new Float32Array(weight.length / 9 * 4);
       for (let pair = 0; pair < weight.length / 9; pair++) for (let k = 0; k < 3; k++) for (let l = 0; l < 3; l++)
         small[pair * 4 + (k + 1 - a >> 1) * 2 + (l + 1 - b >> 1)] += weight[pair * 9 + k * 3 + l];
-      all.push({ a, b, weight: small, bias });
+      all.push({ a, b, weight: byPlace(small, channels, 4), bias });
     }
     return all;
   }

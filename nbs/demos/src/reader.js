@@ -2,7 +2,10 @@
 
 class DigitReader {
   constructor(weights) {
-    this.body = [[0, 5, 2], [1, 3, 1], [3, 3, 1], [4, 3, 1]].map(([k, kernel, stride]) => ({ layer: fold(weights, `body.${k}.0`, `body.${k}.1`), kernel, stride, pool: k === 1 }));
+    this.body = [[0, 5, 2], [1, 3, 1], [3, 3, 1], [4, 3, 1]].map(([k, kernel, stride]) => {
+      const layer = fold(weights, `body.${k}.0`, `body.${k}.1`), places = kernel ** 2;
+      return { layer: { ...layer, weight: byPlace(layer.weight, layer.weight.length / layer.bias.length / places, places) }, kernel, stride, pool: k === 1 };
+    });
     this.head = { weight: weights["head.weight"], bias: weights["head.bias"] };
   }
 
@@ -175,7 +178,13 @@ function readerPage(weights) {
       show();
       return true;
     }
-    const until = performance.now() + 7;
+    const began = performance.now();
+    if (page.pen && page.fresh && began > (page.rest || 0)) {       // on a slow machine the pen comes first
+      page.fresh = false;
+      read();
+      page.rest = performance.now() + 2 * (performance.now() - began);
+    }
+    const until = began + 7;
     let open = page.pen ? null : page.spots.find(spot => !spot.loss);
     for (; open && performance.now() < until; open = page.spots.find(spot => !spot.loss)) cover(open);
     show();
@@ -202,7 +211,7 @@ function readerPage(weights) {
   paper.addEventListener("pointermove", event => {
     if (!page.pen || page.keys && page.keys.down) return;
     for (const each of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) page.pen.push(point(each));
-    read();
+    page.fresh = true;                            // it is read once a frame, however many points came
     wake();
   });
   for (const name of ["pointerup", "pointercancel"]) paper.addEventListener(name, end);

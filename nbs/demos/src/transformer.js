@@ -89,7 +89,6 @@ function transformerPage(weights, about) {
     span.dataset.k = page.letters.length;
     box.append(span);
     page.letters.push({ letter, span, own, from: before && before.said, said: model.step(ids.get(letter)) });
-    if (page.follow) box.scrollTop = box.scrollHeight;
   }
 
   const settings = () => [Number($("temperature").value), Number($("top").value)];
@@ -121,9 +120,10 @@ function transformerPage(weights, about) {
   }
 
   const wake = animation(() => {
-    for (let k = 0; k < (calm() ? page.left : 2) && page.left > 0; k++, page.left--) write();
-    choose(page.letters.length - 1, false);
+    for (let k = 0; k < (calm() ? page.left : 1) && page.left > 0; k++, page.left--) write();
+    if (page.follow) box.scrollTop = box.scrollHeight;
     if (page.left) return true;
+    choose(page.letters.length - 1, false);
     say(`${page.letters.filter(each => each.own).length} letters of its own. Tap one to see where the chosen head looked.`);
     return false;
   });
