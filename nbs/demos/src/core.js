@@ -227,6 +227,73 @@ function pictureOf(pixels, side, canvas = document.createElement("canvas")) {
   return canvas;
 }
 
+// ---- Drawing with a pen: strokes are lists of points [x, y], from 0 to 1
+
+function trace(context, strokes, width, scale = 1, left = 0, top = 0) {
+  Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round" });
+  for (const stroke of strokes) {
+    const at = k => [stroke[k][0] * scale + left, stroke[k][1] * scale + top];
+    context.beginPath();
+    context.moveTo(...at(0));
+    for (let k = 1; k < stroke.length - 1; k++) context.quadraticCurveTo(...at(k), (at(k)[0] + at(k + 1)[0]) / 2, (at(k)[1] + at(k + 1)[1]) / 2);
+    context.lineTo(...at(stroke.length - 1));
+    context.stroke();
+  }
+}
+
+// Strokes as 28 × 28 pixels in [-1, 1], as MNIST was made: 20 pixels high or wide, the centre of mass in the middle
+function pixelsOf(strokes) {
+  const xs = strokes.flat().map(point => point[0]), ys = strokes.flat().map(point => point[1]), fine = 4, side = 28 * fine, canvas = document.createElement("canvas");
+  const scale = 17.5 / Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 0.12), context = canvas.getContext("2d", { willReadFrequently: true });
+  let left = 14 - scale * (Math.max(...xs) + Math.min(...xs)) / 2, top = 14 - scale * (Math.max(...ys) + Math.min(...ys)) / 2;
+  canvas.width = canvas.height = side;
+  for (let turn = 0; ; turn++) {
+    context.clearRect(0, 0, side, side);
+    trace(context, strokes, 2.5 * fine, scale * fine, left * fine, top * fine);
+    const data = context.getImageData(0, 0, side, side).data, pixels = new Float32Array(784).fill(-1);
+    for (let i = 0; i < side; i++) for (let j = 0; j < side; j++) pixels[(i / fine | 0) * 28 + (j / fine | 0)] += 2 * data[4 * (i * side + j) + 3] / 255 / fine ** 2;
+    if (turn) return { pixels, scale, left, top };
+    let mass = 0, x = 0, y = 0;
+    pixels.forEach((value, k) => { mass += value + 1; x += (value + 1) * (k % 28 + 0.5); y += (value + 1) * ((k / 28 | 0) + 0.5); });
+    left += 14 - x / mass;
+    top += 14 - y / mass;
+  }
+}
+
+// Calls begin, more and end for what a finger, a mouse, or arrow keys and the space bar draw on a canvas while on() is true;
+// gives back {at, down}, where the pen of the keys stands
+function pen(canvas, { begin, more, end, on = () => true }) {
+  const keys = { at: null, down: false }, near = value => Math.max(0.02, Math.min(0.98, value));
+  let held = false;
+  const point = event => { const box = canvas.getBoundingClientRect(); return [near((event.clientX - box.left) / box.width), near((event.clientY - box.top) / box.height)]; };
+  canvas.addEventListener("pointerdown", event => {
+    if (!on()) return;
+    event.preventDefault();
+    canvas.focus({ preventScroll: true });
+    canvas.setPointerCapture(event.pointerId);
+    held = true;
+    begin(point(event));
+  });
+  canvas.addEventListener("pointermove", event => { if (held) for (const each of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) more(point(each)); });
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { if (held) { held = false; end(); } });
+  canvas.addEventListener("keydown", event => {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!on() || !way && event.key !== " ") return;
+    event.preventDefault();
+    const box = canvas.getBoundingClientRect(), step = 0.05 * Math.min(box.width, box.height);
+    keys.at ||= [0.5, 0.2];
+    if (way) {
+      keys.at = [near(keys.at[0] + step / box.width * way[0]), near(keys.at[1] + step / box.height * way[1])];
+      if (keys.down) more(keys.at); else say("The pen moves. The space bar puts it down.");
+    } else if (keys.down = !keys.down) {
+      begin(keys.at);
+      say("The pen is down.");
+    } else end();
+  });
+  canvas.addEventListener("blur", () => { if (keys.down) end(); Object.assign(keys, { at: null, down: false }); });
+  return keys;
+}
+
 // Reads the weights, then runs the page; whatever goes wrong becomes a sentence
 function live(page) {
   addEventListener("error", event => /^ResizeObserver/.test(event.message) || fail("Something went wrong on this page. Loading it again may help; if not, please report it."));

@@ -61,44 +61,10 @@ function readerPage(weights) {
   }
   const mark = () => buttons.forEach((button, digit) => button.setAttribute("aria-pressed", digit === page.asked));
 
-  // ---- From strokes to 28 × 28 pixels, as MNIST was made: 20 pixels high or wide, its centre of mass in the middle
-
-  function trace(context, strokes, width, scale = 1, left = 0, top = 0) {
-    Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: "#ffffff" });
-    for (const stroke of strokes) {
-      const at = k => [stroke[k][0] * scale + left, stroke[k][1] * scale + top];
-      context.beginPath();
-      context.moveTo(...at(0));
-      for (let k = 1; k < stroke.length - 1; k++) context.quadraticCurveTo(...at(k), (at(k)[0] + at(k + 1)[0]) / 2, (at(k)[1] + at(k + 1)[1]) / 2);
-      context.lineTo(...at(stroke.length - 1));
-      context.stroke();
-    }
-  }
-
-  function pixelsOf(strokes) {
-    const xs = strokes.flat().map(point => point[0]), ys = strokes.flat().map(point => point[1]), fine = 4, canvas = document.createElement("canvas");
-    const size = Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 0.12), scale = 17.5 / size;
-    canvas.width = canvas.height = 28 * fine;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    let left = 14 - scale * (Math.max(...xs) + Math.min(...xs)) / 2, top = 14 - scale * (Math.max(...ys) + Math.min(...ys)) / 2, pixels;
-    for (let turn = 0; turn < 2; turn++) {
-      context.clearRect(0, 0, 28 * fine, 28 * fine);
-      trace(context, strokes, 2.5 * fine, scale * fine, left * fine, top * fine);
-      const data = context.getImageData(0, 0, 28 * fine, 28 * fine).data;
-      pixels = new Float32Array(784);
-      for (let i = 0; i < 28 * fine; i++) for (let j = 0; j < 28 * fine; j++) pixels[(i / fine | 0) * 28 + (j / fine | 0)] += data[4 * (i * 28 * fine + j) + 3] / 255 / fine ** 2;
-      let mass = 0, x = 0, y = 0;
-      pixels.forEach((ink, k) => { mass += ink; x += ink * (k % 28 + 0.5); y += ink * ((k / 28 | 0) + 0.5); });
-      left += 14 - x / mass;
-      top += 14 - y / mass;
-    }
-    return pixels.map(ink => 2 * ink - 1);
-  }
-
   // ---- Reading, and then covering one spot after the other
 
   function read() {
-    page.pixels = pixelsOf(page.strokes);
+    page.pixels = pixelsOf(page.strokes).pixels;
     page.logits = model.read(page.pixels);
     page.sure = softmax(page.logits.slice());
     page.answer = page.sure.indexOf(Math.max(...page.sure));
@@ -156,13 +122,14 @@ function readerPage(weights) {
     drawing.clearRect(0, 0, paper.width, paper.height);
     drawing.shadowColor = "#7cc4ee";
     drawing.shadowBlur = 10 * fine;
+    drawing.strokeStyle = "#ffffff";
     trace(drawing, page.strokes, 0.07 * paper.width, paper.width);
     drawing.shadowBlur = 0;
-    if (page.keys) {
-      drawing.strokeStyle = page.keys.down ? "#ffb86b" : "#9aa5b1";
+    if (keys.at) {
+      drawing.strokeStyle = keys.down ? "#ffb86b" : "#9aa5b1";
       drawing.lineWidth = 2 * fine;
       drawing.beginPath();
-      drawing.arc(page.keys.x * paper.width, page.keys.y * paper.width, 9 * fine, 0, 7);
+      drawing.arc(keys.at[0] * paper.width, keys.at[1] * paper.width, 9 * fine, 0, 7);
       drawing.stroke();
     }
   }
@@ -193,45 +160,29 @@ function readerPage(weights) {
 
   // ---- The pen
 
-  const point = event => { const box = paper.getBoundingClientRect(); return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map(value => Math.max(0.02, Math.min(0.98, value))); };
-  function begin(at) {
-    if (page.finished) { page.strokes = []; page.finished = false; }
-    page.script = [];
-    page.pen = [at, [at[0] + 0.002, at[1]]];
-    page.strokes.push(page.pen);
-  }
-  function end() {
-    if (!page.pen) return;
-    page.pen = null;
-    read();
-    announce();
-    wake();
-  }
-  paper.addEventListener("pointerdown", event => { event.preventDefault(); paper.focus({ preventScroll: true }); paper.setPointerCapture(event.pointerId); begin(point(event)); show(); });
-  paper.addEventListener("pointermove", event => {
-    if (!page.pen || page.keys && page.keys.down) return;
-    for (const each of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) page.pen.push(point(each));
-    page.fresh = true;                            // it is read once a frame, however many points came
-    wake();
+  const keys = pen(paper, {
+    begin(at) {
+      if (page.finished) Object.assign(page, { strokes: [], finished: false });
+      page.script = [];
+      page.pen = [at, [at[0] + 0.002, at[1]]];
+      page.strokes.push(page.pen);
+      show();
+    },
+    more(at) {
+      page.pen.push(at);
+      page.fresh = true;                          // it is read once a frame, however many points came
+      wake();
+    },
+    end() {
+      page.pen = null;
+      read();
+      announce();
+      wake();
+    },
   });
-  for (const name of ["pointerup", "pointercancel"]) paper.addEventListener(name, end);
-  paper.addEventListener("keydown", event => {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key], keys = page.keys ||= { x: 0.5, y: 0.2, down: false };
-    if (event.key === " ") {
-      keys.down = !keys.down;
-      if (keys.down) { begin([keys.x, keys.y]); say("The pen is down."); } else end();
-    } else if (way) {
-      keys.x = Math.max(0.05, Math.min(0.95, keys.x + 0.05 * way[0]));
-      keys.y = Math.max(0.05, Math.min(0.95, keys.y + 0.05 * way[1]));
-      if (keys.down && page.pen) { page.pen.push([keys.x, keys.y]); read(); }
-    } else return;
-    event.preventDefault();
-    show();
-  });
-  paper.addEventListener("blur", () => { if (page.keys) { page.keys = null; end(); show(); } });
 
   function clear() {
-    Object.assign(page, { strokes: [], pen: null, pixels: null, logits: null, asked: null, spots: [], script: [], finished: false, keys: null });
+    Object.assign(page, { strokes: [], pen: null, pixels: null, logits: null, asked: null, spots: [], script: [], finished: false });
     buttons.forEach((button, digit) => { button.children[0].style.height = 0; button.children[2].textContent = "–"; button.setAttribute("aria-label", `${digit}`); });
     mark();
     show();

@@ -166,7 +166,7 @@ function transformerPage(weights, about) {
   $("prompt").addEventListener("input", () => {
     clearTimeout(pause);
     page.left = 0;
-    if (begin()) { choose(page.letters.length - 1, false); say("It waits until you stop typing."); pause = setTimeout(() => goOn(240), 900); }
+    pause = setTimeout(() => { if (begin()) goOn(400); }, 700);
   });
   $("prompt").addEventListener("keydown", event => { if (event.key === "Enter") $("again").click(); });
   $("again").addEventListener("click", () => { clearTimeout(pause); if (begin()) goOn(400); });
