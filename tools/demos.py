@@ -57,7 +57,8 @@ def safetensors(tensors, **about):
 
 def genesis():
     tensors, about = parts_of("genesis")
-    return safetensors(tensors, settings=about["settings"])
+    encoder, _ = parts_of("genesis_encoder")
+    return safetensors({**tensors, **{f"encoder.{name}": value for name, value in encoder.items()}}, settings=about["settings"])
 
 
 def gan():
@@ -89,10 +90,12 @@ def lean(text):
 
 
 def close(script):
-    "A script without spaces around its signs; what stands in quotation marks, and lines with a template, stay as they are"
+    "A script without spaces around its signs; what stands in quotation marks stays, and so do lines with a template within a template"
     def tight(line):
-        if "`" in line: return line
-        return "".join(part if k % 2 else re.sub(r" ?([=*/<>?:,;{}()|&!%\[\]]+) ?", r"\1", part) for k, part in enumerate(re.split(r'("[^"]*")', line)))
+        if line.count("`") not in (0, 2): return line
+        parts = re.split(r'("[^"]*"|`[^`]*`)', line)
+        signs = lambda text: re.sub(r"(?<![+-]) ([+-]) (?![+-])", r"\1", re.sub(r" ?([=*/<>?:,;{}()|&!%\[\]]+) ?", r"\1", text))
+        return "".join(part if k % 2 else signs(part) for k, part in enumerate(parts))
     return "".join(tight(line)+"\n" for line in lean(script).splitlines())
 
 

@@ -77,6 +77,25 @@ class GenesisParticle {
   }
 }
 
+// A drawing, 28 × 28 pixels, to what the law is to be asked for: a code, and a class
+class DigitEncoder {
+  constructor(weights) {
+    const part = (layer, channels, places) => ({ weight: byPlace(weights[`encoder.layers.${layer}.weight`], channels, places), bias: weights[`encoder.layers.${layer}.bias`] });
+    this.layers = [part(0, 1, 16), part(2, weights["encoder.layers.0.bias"].length, 16)];
+    this.head = part(5, weights["encoder.layers.2.bias"].length, 49);
+  }
+
+  read(pixels, codes) {
+    let maps = { x: pixels, channels: 1, height: 28, width: 28 };
+    for (const layer of this.layers) {
+      maps = convolve(maps, layer, 4, 2, 1);
+      maps.x = maps.x.map(value => value > 0 ? value : 0.2 * value);
+    }
+    const out = linear(maps.x, 1, this.head.weight, this.head.bias), logits = out.slice(codes);
+    return { z: out.slice(0, codes), logits, label: logits.indexOf(Math.max(...logits)) };
+  }
+}
+
 const ease = share => share < 1 ? share * share * (3 - 2 * share) : 1;
 const squash = x => x / Math.sqrt(1 + x * x);
 const mix = (a, b, share) => a.map((value, k) => value + share * (b[k] - value));
@@ -117,7 +136,7 @@ class Digit {
 
   renew(count) {
     this.cloud = this.model.cloud(count, this.random);
-    this.z = this.random.normals(this.model.latent_dim);
+    if (!this.own) this.z = this.random.normals(this.model.latent_dim);
     this.position = this.cloud.position;
     this.velocity = new Float32Array(2 * count);
     this.speed = new Float32Array(count);
@@ -127,21 +146,30 @@ class Digit {
   // What is asked for: noise, and classes; a walk from one class to the other mixes them
   condition(noise, from, to, share) {
     const asked = new Float32Array(this.model.latent_dim + this.model.classes);
-    asked.set(this.z.map(value => noise * value));
+    asked.set(this.z.map(value => (this.own ? 1 : noise) * value));
     asked[this.model.latent_dim + from] += 1 - share;
     asked[this.model.latent_dim + to] += share;
     return asked;
   }
 
-  // Let the law act on a start, and remember the way from here; eased: first 70 % of the way back to the first cloud
+  // Let the law act on a start, and remember the way from here; eased: first 70 % of the way back to the first cloud, or all of it
   flow(condition, eased) {
-    const start = eased ? mix(this.position, this.cloud.position, 0.7) : this.cloud.position;
+    const start = eased ? mix(this.position, this.cloud.position, this.inked ? 1 : 0.7) : this.cloud.position;
+    this.inked = false;
     const { path, brush } = this.model.move(start, this.cloud.noise, condition);
     this.stops = eased ? [this.position, ...path] : path;
     this.brushes = [this.brush || brush, brush];
     this.steps = path;
     this.moment = this.age = 0;
     this.velocity.fill(0);
+  }
+
+  // Particles laid along strokes (u, v) of the square [-1, 1]², as a pen would leave them
+  ink(strokes) {
+    const points = strokes.flat(), count = this.speed.length, raw = u => u / Math.sqrt(1.001 - Math.min(1, u * u));
+    this.position = Float32Array.from({ length: 2 * count }, (_, k) => raw(points[Math.floor((k >> 1) / count * points.length)][k % 2]));
+    this.brush = Float32Array.from({ length: 3 * count }, (_, k) => k % 3 < 2 ? 0.07 : 1.5);
+    this.inked = this.own = true;
   }
 
   // Where the flow is at a moment from 0 to the number of its stops less one
@@ -176,9 +204,9 @@ class Digit {
 }
 
 function genesisPage(weights, about) {
-  const model = new GenesisParticle(weights, about.settings), brush = new Brush(), random = randomNumbers(Date.now());
+  const model = new GenesisParticle(weights, about.settings), encoder = new DigitEncoder(weights), brush = new Brush(), random = randomNumbers(Date.now());
   const canvas = $("stage"), context = canvas.getContext("2d"), most = 8, words = ["none", "One cloud", "Two clouds", "Three clouds", "Four clouds", "Five clouds", "Six clouds", "Seven clouds", "Eight clouds"];
-  const page = { model, context, brush, digits: [], labels: [], mode: "rest", side: 0, columns: 1, idle: 0, cost: 0 };
+  const page = { model, encoder, context, strokes: [], brush, digits: [], labels: [], mode: "rest", side: 0, columns: 1, idle: 0, cost: 0 };
   let goals = [];
 
   // What is typed, as digits; a sentence and null where it is something else
@@ -211,11 +239,13 @@ function genesisPage(weights, about) {
     page.mode = "rest";
     $("moment").value = model.steps;
     $("moment-is").textContent = model.steps;
-    say(`${words[page.digits.length]} of ${page.digits[0].speed.length} particles: ${page.labels.join(" ")}. A step of the law takes ${page.cost.toFixed(1)} ms here.`);
+    if (page.own) say(`The encoder takes this for ${page.labels[0] === 8 ? "an" : "a"} ${page.labels[0]}, and the cloud draws it again in your handwriting. Blue is what you drew.`);
+    else say(`${words[page.digits.length]} of ${page.digits[0].speed.length} particles: ${page.labels.join(" ")}. A step of the law takes ${page.cost.toFixed(1)} ms here.`);
     draw();
   }
 
   function run(eased, which) {
+    drawing(false);
     flow(eased, which);
     if (calm()) return finish();
     page.mode = "flow";
@@ -227,7 +257,8 @@ function genesisPage(weights, about) {
   function renew(all) {
     const labels = typed("digits"), count = particles();
     if (!labels || !count) return;
-    const before = page.digits, kept = !all && before.length && before[0].speed.length === count;
+    page.own = null;
+    const before = page.digits, kept = !all && before.length && before[0].speed.length === count && !before[0].own;
     page.digits = labels.map((_, k) => kept && before[k] || new Digit(model, random));
     for (const digit of page.digits) if (!kept || !before.includes(digit)) digit.renew(count);
     const changed = page.digits.filter((digit, k) => !digit.brush || labels[k] !== page.labels[k]);
@@ -250,10 +281,16 @@ function genesisPage(weights, about) {
   function draw() {
     // what moves leaves a trail: the last frame fades instead of being wiped away
     context.globalCompositeOperation = "destination-out";
-    context.globalAlpha = page.mode === "rest" ? 1 : 0.4;
+    context.globalAlpha = page.mode === "flow" || page.mode === "push" ? 0.4 : 1;
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.globalCompositeOperation = "source-over";
     context.globalAlpha = 1;
+    if (page.mode === "draw") return sketch();
+    if (page.own) {
+      const { strokes, scale, left, top } = page.own, pixel = page.side / 28, [x, y] = corner(0);
+      context.strokeStyle = "#1d4a73";
+      trace(context, strokes, 2.5 * pixel, scale * pixel, left * pixel + x, top * pixel + y);
+    }
     page.digits.forEach((digit, k) => {
       if (!digit.brushes) return;
       const share = digit.stops.length > 1 ? Math.min(digit.moment / (digit.stops.length - 1), 1) : 1;
@@ -286,10 +323,65 @@ function genesisPage(weights, about) {
     return busy;
   });
 
+  // ---- A digit of one's own: the strokes become an encoder's picture, and the ink becomes the cloud that redraws it
+
+  function drawing(on) {
+    clearTimeout(page.pause);
+    if (on) {
+      page.own = null;
+      page.digits = page.digits.slice(0, 1);
+      Object.assign(page, { mode: "draw", strokes: [] });
+      say("Draw a digit into the frame, with a finger, a mouse, or arrow keys and the space bar.");
+    }
+    canvas.classList.toggle("paper", on);
+    $("draw").setAttribute("aria-pressed", on);
+    if (on) { fit(); canvas.focus({ preventScroll: true }); }
+  }
+
+  function sketch() {
+    const { width, height } = canvas, left = (width - height) / 2;
+    context.strokeStyle = "#3a4653";
+    context.lineWidth = 2;
+    context.setLineDash([8, 8]);
+    context.strokeRect(left + 3, 3, height - 6, height - 6);
+    context.setLineDash([]);
+    context.strokeStyle = "#ffc46b";
+    trace(context, page.strokes, 0.075 * height, height, left);
+    if (!keys.at) return;
+    context.fillStyle = keys.down ? "#ffc46b" : "#9aa5b1";
+    context.beginPath();
+    context.arc(keys.at[0] * width, keys.at[1] * height, 0.04 * height, 0, 7);
+    context.fill();
+  }
+
+  function redraw() {
+    const { pixels, scale, left, top } = pixelsOf(page.strokes), { z, label } = encoder.read(pixels, model.latent_dim), count = particles() || 40;
+    const digit = new Digit(model, random), strokes = page.strokes, place = (value, first) => (value * scale + first) / 14 - 1;
+    digit.renew(count);
+    digit.ink(strokes.map(stroke => stroke.map(([x, y]) => [place(x, left), place(y, top)])));
+    digit.z = z;
+    Object.assign(page, { own: { strokes, scale, left, top, pixels }, digits: [digit], labels: [label] });
+    goals = [];
+    $("digits").value = label;
+    $("walk").value = 0;
+    $("walk-is").textContent = "0 %";
+    fit();
+    run(true);
+  }
+
+  const keys = pen(canvas, {
+    on: () => page.mode === "draw",
+    begin(at) { clearTimeout(page.pause); page.strokes.push([inFrame(at), inFrame([at[0] + 0.001, at[1]])]); draw(); },
+    more(at) { if (page.mode === "draw") { page.strokes[page.strokes.length - 1].push(inFrame(at)); draw(); } },
+    end() { if (page.mode === "draw") page.pause = setTimeout(redraw, calm() ? 0 : 900); },
+  });
+  const inFrame = ([x, y]) => [Math.max(0, Math.min(1, (x - 0.5) * canvas.width / canvas.height + 0.5)), y];
+  $("draw").addEventListener("click", () => { if (page.mode === "draw") renew(true); else drawing(true); });
+
   // ---- Hands: a mouse that passes, a finger that wipes sideways, arrow keys, a button
 
   function push(where) {
-    if (!page.digits.length || !page.digits[0].brushes) return;
+    if (!page.digits.length || !page.digits[0].brushes || page.mode === "draw") return;
     for (const digit of page.digits) digit.brush = digit.brushes[1];
     where();
     page.idle = 0;
@@ -318,7 +410,7 @@ function genesisPage(weights, about) {
   const gust = (dx, dy) => push(() => page.digits.forEach(digit => digit.shove(0, 0, dx, dy, 0.8)));
   canvas.addEventListener("keydown", event => {
     const way = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25], " ": [0.2, -0.15] }[event.key];
-    if (!way) return;
+    if (!way || page.mode === "draw") return;
     event.preventDefault();
     gust(...way);
   });
@@ -328,12 +420,18 @@ function genesisPage(weights, about) {
 
   const handwriting = () => { const value = Number($("noise").value); $("noise-is").textContent = `${value < 0.4 ? "like print" : value < 1 ? "neat" : value < 1.3 ? "free" : "wild"}, noise × ${value.toFixed(2)}`; };
   $("digits").addEventListener("input", () => { $("walk").value = 0; $("walk-is").textContent = "0 %"; goals = []; renew(false); });
-  $("particles").addEventListener("input", () => renew(true));
+  $("particles").addEventListener("input", () => {
+    const count = particles();
+    if (!page.own || !count) return renew(true);
+    page.digits[0].renew(count);
+    run(false);
+  });
   $("new").addEventListener("click", () => renew(true));
   $("stream").addEventListener("click", () => { if (typed("digits") && particles()) run(false); });
   $("noise").addEventListener("input", () => { handwriting(); if (typed("digits") && particles()) jump(); });
   $("moment").addEventListener("input", () => {
     const moment = Number($("moment").value);
+    drawing(false);
     page.mode = "rest";
     for (const digit of page.digits) { digit.brush = digit.brushes[1]; digit.put(digit.at(moment, digit.steps), 0); }
     $("moment-is").textContent = moment.toFixed(1);
@@ -342,6 +440,7 @@ function genesisPage(weights, about) {
 
   // Controls that are dragged show the end of the law at once
   function jump() {
+    drawing(false);
     flow(false);
     finish();
   }
