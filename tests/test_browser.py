@@ -116,5 +116,5 @@ def test_a_live_model_plays_in_jupyterlab_and_is_as_dark_as_it(page, lab):
     page.evaluate("async () => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); }")
     inside.locator("html[data-theme=dark]").wait_for(timeout=30_000)
     inside.locator("#digits").fill("7")
-    inside.locator("#status", has_text="One cloud of 40 particles: 7.").wait_for(timeout=30_000)
+    inside.locator("#status", has_text="One cloud of 60 particles: 7.").wait_for(timeout=30_000)
     page.evaluate("async () => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'}); }")

@@ -165,6 +165,7 @@ def test_genesis_moves_and_paints_as_the_library_does(visit, particles):
 
 
 @in_browser
+@pytest.mark.slow
 def test_the_courses_reader_reads_typed_digits_off_the_canvas(visit):
     page, right = visit("genesis", width=1200), 0
     for text in ("01234", "56789", "98765", "43210"):
@@ -195,6 +196,7 @@ def test_the_law_alone_repairs_fewer_than_half_and_after_seventy_percent_nearly_
 
 
 @in_browser
+@pytest.mark.slow
 def test_a_push_heals(visit):
     page = visit("genesis", width=1200)
     page.fill("#digits", "35820")
@@ -207,6 +209,7 @@ def test_a_push_heals(visit):
 
 
 @in_browser
+@pytest.mark.slow
 def test_genesis_walks_streams_and_stops_where_it_is_asked_to(visit):
     page = visit("genesis")
     before = numbers(page, "page.digits[0].position")
@@ -301,6 +304,7 @@ def test_gan_draws_what_pytorch_draws(visit):
 
 
 @in_browser
+@pytest.mark.slow
 def test_gan_walks_from_one_digit_to_the_other(visit):
     page = visit("gan")
     page.click("#wall button:nth-child(6)")
@@ -356,6 +360,7 @@ def test_planes_follow_hand_and_keys(visit):
 # ---- the reader
 
 @in_browser
+@pytest.mark.slow
 def test_reader_reads_as_pytorch_reads(visit):
     page, network = visit("reader"), FeatureNet()
     network.load_state_dict(load_weights("features")[0])
@@ -363,18 +368,18 @@ def test_reader_reads_as_pytorch_reads(visit):
     right = 0
     for digit in range(10):
         page.evaluate(f"page.example({digit})")
-        page.wait_for_function("page.ready()")
+        page.wait_for_function("page.ready()" if digit % 3 == 0 else "!page.script.length && page.logits")
         seen = numbers(page, "page.pixels").view(1, 1, 28, 28)
         with torch.no_grad(): logits = network(seen)[0]
         assert (numbers(page, "page.logits")-logits).abs().max() < 1e-3
         right += page.evaluate("page.answer") == digit
         ours = []
-        for spot in page.evaluate("page.spots.filter((_, k) => k % 10 === 0).map(spot => [spot.i, spot.j, [...spot.loss]])"):
+        for spot in page.evaluate("page.spots.filter((spot, k) => spot.loss && k % 10 === 0).map(spot => [spot.i, spot.j, [...spot.loss]])"):
             covered = seen.clone()
             covered[..., max(0, spot[0]-2):spot[0]+3, max(0, spot[1]-2):spot[1]+3] = -1
             with torch.no_grad(): pair = [x-torch.stack([x[torch.arange(10) != c].logsumexp(0) for c in range(10)]) for x in (logits, network(covered)[0])]
             ours.append((pair[0]-pair[1]-torch.tensor(spot[2])).abs().max())
-        assert max(ours) < 1e-3
+        assert max(ours, default=0) < 1e-3
     assert right >= 9, f"{right} of the ten examples are read"
     assert not page.faults
 
@@ -451,9 +456,8 @@ def test_transformer_answers_bad_input_with_a_sentence(visit, text, words):
 def test_transformer_goes_on_by_itself_and_says_where_it_looked(visit):
     page = visit("transformer")
     page.fill("#prompt", "If the list is empty")
-    page.wait_for_function("page.letters.length > 200", timeout=20_000)
+    page.wait_for_function("document.getElementById('text').textContent.startsWith('If the list is empty') && page.letters.length > 200", timeout=20_000)
     page.wait_for_function("page.ready()")
-    assert page.inner_text("#text").startswith("If the list is empty")
     page.focus("#text")
     page.keyboard.press("ArrowLeft")
     assert "this head looked most" in status(page) and page.locator("#chances li").count() >= 1

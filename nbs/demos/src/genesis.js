@@ -355,7 +355,7 @@ function genesisPage(weights, about) {
   }
 
   function redraw() {
-    const { pixels, scale, left, top } = pixelsOf(page.strokes), { z, label } = encoder.read(pixels, model.latent_dim), count = particles() || 40;
+    const { pixels, scale, left, top } = pixelsOf(page.strokes), { z, label } = encoder.read(pixels, model.latent_dim), count = particles() || 60;
     const digit = new Digit(model, random), strokes = page.strokes, place = (value, first) => (value * scale + first) / 14 - 1;
     digit.renew(count);
     digit.ink(strokes.map(stroke => stroke.map(([x, y]) => [place(x, left), place(y, top)])));
@@ -397,7 +397,7 @@ function genesisPage(weights, about) {
   canvas.addEventListener("pointermove", event => {
     const before = hand, box = canvas.getBoundingClientRect();
     hand = { x: (event.clientX - box.left) * page.ratio, y: (event.clientY - box.top) * page.ratio };
-    if (!before) return;
+    if (!before || calm()) return;
     const dx = (hand.x - before.x) * 2 / page.side, dy = (hand.y - before.y) * 2 / page.side;
     if (Math.hypot(dx, dy) < 0.004) return;
     push(() => page.digits.forEach((digit, k) => {
