@@ -6,6 +6,7 @@ const $ = id => document.getElementById(id);
 // ---- Weights: a safetensors file, base64, in <script id="weights">. Half precision becomes 32 bits.
 
 function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
   const text = atob(base64), bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
@@ -121,8 +122,10 @@ function windows(maps, kernel, stride, top, left, high, wide) {
 
 // Weights of a convolution, [outputs, channels, kernel·kernel] in PyTorch, in the order of these windows
 function byPlace(weight, channels, places) {
-  const inputs = channels * places;
-  return weight.map((_, k) => { const i = k % inputs; return weight[k - i + i % channels * places + Math.floor(i / channels)]; });
+  const y = new Float32Array(weight.length);
+  let to = 0;
+  for (let from = 0; from < weight.length; from += channels * places) for (let p = 0; p < places; p++) for (let c = 0; c < channels; c++) y[to++] = weight[from + c * places + p];
+  return y;
 }
 
 function convolve(maps, layer, kernel, stride = 1, padding = kernel >> 1) {

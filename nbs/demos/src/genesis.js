@@ -240,6 +240,7 @@ function genesisPage(weights, about) {
     $("moment").value = model.steps;
     $("moment-is").textContent = model.steps;
     if (page.own) say(`The encoder takes this for ${page.labels[0] === 8 ? "an" : "a"} ${page.labels[0]}, and the cloud draws it again in your handwriting. Blue is what you drew.`);
+    else if (goals.length && Number($("walk").value)) sayWalk();
     else say(`${words[page.digits.length]} of ${page.digits[0].speed.length} particles: ${page.labels.join(" ")}. A step of the law takes ${page.cost.toFixed(1)} ms here.`);
     draw();
   }
@@ -418,7 +419,7 @@ function genesisPage(weights, about) {
 
   // ---- Controls
 
-  const handwriting = () => { const value = Number($("noise").value); $("noise-is").textContent = `${value < 0.4 ? "like print" : value < 1 ? "neat" : value < 1.3 ? "free" : "wild"}, noise × ${value.toFixed(2)}`; };
+  const handwriting = () => { const value = Number($("noise").value); $("noise-is").textContent = `${value < 0.4 ? "like print" : value < 1 ? "neat" : value < 1.3 ? "free" : "wild"}, × ${value.toFixed(2)}`; };
   $("digits").addEventListener("input", () => { $("walk").value = 0; $("walk-is").textContent = "0 %"; goals = []; renew(false); });
   $("particles").addEventListener("input", () => {
     const count = particles();
@@ -450,8 +451,8 @@ function genesisPage(weights, about) {
     if (!(goals = typed("goal") || [])) return;
     $("walk-is").textContent = `${Math.round(100 * share)} %`;
     if (goals.length) jump();
-    if (goals.length && share) say(`${Math.round(100 * share)} % of the way from ${page.labels.join(" ")} to ${page.labels.map((_, k) => goals[k % goals.length]).join(" ")}: every cloud moves by a law that is asked for both.`);
   }
+  function sayWalk() { say(`${Math.round(100 * Number($("walk").value))} % of the way from ${page.labels.join(" ")} to ${page.labels.map((_, k) => goals[k % goals.length]).join(" ")}: each cloud is asked for both at once.`); }
   $("walk").addEventListener("input", walk);
   $("goal").addEventListener("input", () => { if (typed("goal")) { if (Number($("walk").value)) walk(); else say("Now move the slider beside it."); } });
 
