@@ -80,6 +80,7 @@ function transformerPage(weights, about) {
   const page = { model, vocabulary, letters: [], at: null, left: 0, follow: true }, box = $("text"), most = 3000;
   const shown = letter => letter === "\n" ? "↵" : letter === " " ? "␣" : letter;
   for (let k = 0; k < model.layers * model.heads; k++) $("head").append(new Option(`layer ${Math.floor(k / model.heads) + 1}, head ${k % model.heads + 1}`, k));
+  $("head").value = 5;          // in the second layer the one that looks furthest back
 
   // A letter that stands there now; `from` is what the model said before it
   function put(letter, own) {
