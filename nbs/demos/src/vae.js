@@ -121,8 +121,8 @@ function vaePage(weights, about) {
     while (weaving && performance.now() < until) weaving = maps.map(map => map.weave()).some(Boolean);
     if (page.touring) {
       page.time += seconds;
-      page.u = 0.62 * Math.sin(0.43 * page.time + 0.24);
-      page.v = 0.62 * Math.sin(0.31 * page.time + 0.16);
+      page.u = 0.45 * Math.sin(0.43 * page.time + 0.24);
+      page.v = 0.45 * Math.sin(0.31 * page.time + 0.16);
     }
     draw();
     return weaving || page.touring;
