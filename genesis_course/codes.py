@@ -154,6 +154,7 @@ def _halving(before, after, kernel): return nn.Conv2d(before, after, kernel, str
 def _doubling(before, after, kernel):
     return nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1)
 
+# %% ../nbs/07b_codes.ipynb #53098bef
 class VQVAE(nn.Module):
     "Pictures [B, 1, 20, 20] as maps of 3 by 3 codebook entries (van den Oord et al. 2017)"
     @checked
