@@ -377,7 +377,8 @@ def _(z, labels, classes):
 @mended_68.observed_by
 def _(join):
     rng, seen = torch.Generator().manual_seed(0), {}
-    for labels, depth, classes in ([3, 0, 9], 4, 10), ([1, 1], 2, 3), ([0], 1, 2), ([2, 4, 0, 1], 3, 6):
+    for labels, depth, classes in ([3, 0, 9], 4, 10), ([1, 1], 2, 3), ([0], 1, 2), (
+            [2, 4, 0, 1], 3, 6):
         z = torch.randn(len(labels), depth, generator=rng).requires_grad_()
         value = join(z, torch.tensor(labels), classes)
         name = f"codes of {depth} numbers, classes {labels} of {classes}"

@@ -73,7 +73,6 @@ def a_sigma_for_each_pixel(mean, x):
 
 equivalent("codes.2", "a loss in double precision holds the same numbers", "…the result in float64, or whole numbers in float32",
            "`mean.double()` → `mean` in `in_double_precision`", "`x.double()` → `x` in `in_double_precision`")
-equivalent("codes.2", "where the variance is the best one its gradient is zero", "`(x-mean).square().mean().detach()` → `(x-mean).square().mean()` in `with_a_detached_variance`")
 
 # 7b.3: one style, every digit
 
@@ -238,8 +237,7 @@ def twos(z, labels, classes): return torch.cat([z, 2*F.one_hot(labels, classes).
 def one_class_too_few(z, labels, classes): return torch.cat([z, F.one_hot(labels, classes).float()[:, 1:]], 1)
 
 
-equivalent("clinic.68", "vectors in double precision hold the same numbers", "…the result in float64, or whole numbers in float32",
-           "`F.one_hot(labels, classes).to(z.dtype)` → `F.one_hot(labels, classes)`")
+equivalent("clinic.68", "vectors in double precision hold the same numbers", "…the result in float64, or whole numbers in float32")
 
 # Case 69
 
@@ -275,3 +273,21 @@ def one_for_all(vectors, codebook): return with_cdist(vectors, codebook)[0]
 
 
 equivalent("clinic.69", "numbers of entries have no gradient", "… detached", "…everything under `no_grad`")
+
+equivalent("codes.2", "a square does not mind the order of a difference", "`x - mean` → `mean - x`", "`x - mean` → `mean - x` (2) in `with_a_detached_variance`",
+           "`F.mse_loss(mean, x)` → `F.mse_loss(x, mean)` in `with_torch_distributions`",
+           "`F.gaussian_nll_loss(mean, x, variance.expand_as(x), full=True, eps=1e-12, reduction='none')` → `F.gaussian_nll_loss(x, mean, variance.expand_as(x), full=True, eps=1e-12, reduction='none')` in `with_gaussian_nll`")
+equivalent("codes.2", "the pixels are data, and no gradient is asked of them", "`x` detached", "`x` detached (2)", "`x` detached (2) in `with_a_detached_variance`", "`x` detached in `in_double_precision`",
+           "`x` detached (2) in `in_double_precision`")
+equivalent("codes.4", "a choice has no gradient, and the difference is detached anyway", "`codebook` detached", "`vectors` detached", "`codebook` detached (2)", "`vectors` detached (3)", "`entry` detached in `row_by_row`",
+           "`e` detached (2) in `with_a_function_of_its_own`", "`codebook` detached in `with_a_function_of_its_own`", "`e` detached in `with_a_function_of_its_own`", "`slope` detached in `with_a_function_of_its_own`")
+equivalent("codes.4", "a distance has the same smallest entry either way round, as a sum or as a mean", "`vectors[:, None] - codebook` → `codebook - vectors[:, None]` in `with_squares`",
+           "`(vectors[:, None] - codebook).square().sum(2)` → `(vectors[:, None] - codebook).square().mean(2)` in `with_squares`", "`entry - vector` → `vector - entry` in `row_by_row`")
+equivalent("clinic.67", "a square does not mind the order of a difference", "`gaussian_log_likelihood(mean, x, F.softplus(raw + 6) - 6)` → `gaussian_log_likelihood(x, mean, F.softplus(raw + 6) - 6)`",
+           "`x - mean` → `mean - x` in `with_log1p`")
+equivalent("clinic.67", "the pixels are data, and no gradient is asked of them", "`x` detached", "`x` detached in `with_logaddexp`")
+equivalent("clinic.68", "a one-hot vector takes the dtype of the code when the two are joined", "`torch.eye(classes, dtype=z.dtype)` → `torch.eye(classes)` in `with_eye`",
+           "`(labels[:, None] == torch.arange(classes)).float()` → `labels[:, None] == torch.arange(classes)` in `with_a_comparison`")
+equivalent("clinic.68", "only the dtype is read there, and the last axis of a matrix is axis 1", "`z` detached (2)", "`z` detached (2) in `with_eye`", "`-1` → `1` in `with_a_comparison`")
+equivalent("clinic.69", "the last axis of a matrix is axis 1", "`-1` → `1` in `with_differences`")
+equivalent("clinic.69", "the length of a vector is the same for all entries", "`(vectors ** 2).sum(1, keepdim=True)` → `(vectors ** 2).mean(1, keepdim=True)` in `with_all_three_terms`")
