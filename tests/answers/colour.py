@@ -113,7 +113,7 @@ def largest_pixel(critic, images):
     return torch.autograd.functional.jacobian(critic, images).flatten(2).abs().amax(dim=2)
 
 
-equivalent("colour.3", "the slopes are looked at, and nobody differentiates them", "… detached")
+equivalent("colour.3", "the slopes are looked at, and nobody differentiates them", "…the result is detached")
 equivalent("colour.3", "lengths in double precision are the same lengths", "…the result in float64, or whole numbers in float32")
 
 # 9b.4: the spread of a batch
@@ -220,7 +220,6 @@ def the_first_channel_three_times(pixels): return pixels[..., :1].expand_as(pixe
 
 
 equivalent("clinic.71", "bytes have no gradient", "… detached", "…everything under `no_grad`")
-equivalent("clinic.71", "axis 3 of four is the last", "`-1` → `3` in `with_movedim`")
 
 # Case 72
 
