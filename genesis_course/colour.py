@@ -8,12 +8,11 @@ Docs: https://genesis-course.github.io/genesis-course/colour.html.md"""
 __all__ = ['hsv_to_rgb', 'hue_of', 'draw_colours', 'paint', 'coloured_glyphs', 'ink_and_paper', 'without_colour', 'opposite_hues',
            'colour_numbers', 'slopes_between', 'BatchSpread']
 
-# %% ../nbs/09b_colour.ipynb #77d898f1
-import math
+# %% ../nbs/09b_colour.ipynb #8783254b
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .data import ImageSet, load_images, to_floats
+from .data import ImageSet, load_images
 from .guards.colour import checked
 
 # %% ../nbs/09b_colour.ipynb #a7cc26fe

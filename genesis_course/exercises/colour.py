@@ -321,9 +321,9 @@ def _(make):
             "and spread 1": level[1] < 0.4}
     return seen
 
-# %% ../../nbs/answers/09b_colour.ipynb #57bebf3a
-mended_71 = Exercise("clinic.71", "Nine small grey pictures",
-    symptom="Each picture shows several small striped pictures, in grey and false colours",
+# %% ../../nbs/answers/09b_colour.ipynb #4c58d6ca
+mended_71 = Exercise("clinic.71", "Coloured stripes",
+    symptom="Each picture shows fine coloured stripes, and nothing can be read",
     hints=["`reshape` keeps the order of the numbers in memory. What is needed is another order of "
            "the axes.",
            "`permute` lists the old axes in their new order; the channels were axis 3.",

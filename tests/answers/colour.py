@@ -251,6 +251,8 @@ def halves(network): return {name: value.clone()/2 for name, value in network.st
 equivalent("clinic.72", "what is kept in memory needs no graph", "… detached", "…everything under `no_grad`")
 
 equivalent("colour.3", "a copy of images that carry no gradient needs no second cut", "`images.detach()` → `images` in `a_forward_for_each_row`")
+equivalent("colour.3", "a probe cuts the images off by itself, and returns no graph", "`images` detached", "`images` detached in `with_jacobian`", "`images` detached in `with_one_hot_weights`",
+           "`images` detached (3) in `a_forward_for_each_row`", "`images` detached (4) in `a_forward_for_each_row`")
 equivalent("colour.3", "every place of the table is written, some of them twice", "the last one twice: `for j in range(len(images)):` in `a_forward_for_each_row`",
            "`torch.zeros(len(images), len(images))` → `torch.ones(len(images), len(images))` in `a_forward_for_each_row`", "the last one twice: `for i in range(len(images)):` in `a_forward_for_each_row`")
 equivalent("colour.4", "the small number only keeps the slope of the root finite", "`1e-08` → `2e-08`")
