@@ -85,7 +85,7 @@ class Layer(nn.Module):
             x = x + self.cross_attention(self.norms[1](x), memory, memory_mask)
         return x + self.network(self.norms[-1](x))
 
-# %% ../nbs/06b_sequences.ipynb #4d44ae9e
+# %% ../nbs/06b_sequences.ipynb #6d3f0771
 @checked
 def sinusoids(
     length,        # T positions
@@ -97,9 +97,7 @@ def sinusoids(
     angles = torch.arange(length, device=device)[:, None]*speeds             # T, C/2
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
 
-def with_sinusoids(
-    x,   # [B, T, C]
-):
+def with_sinusoids(x):                                        # [B, T, C]
     "Each token's vector plus that of its position"
     return x + sinusoids(*x.shape[1:], device=x.device).to(x.dtype)
 
@@ -138,10 +136,8 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, source, written): return self.decode(written, *self.encode(source))
 
-# %% ../nbs/06b_sequences.ipynb #b16761d2
-def shifted(
-    target,   # [B, T]
-):
+# %% ../nbs/06b_sequences.ipynb #9e497760
+def shifted(target):                                          # [B, T]
     "What the decoder has written before each target token: the start token, then the target"
     return torch.cat([torch.full_like(target[:, :1], START), target[:, :-1]], dim=1)
 
@@ -227,10 +223,8 @@ class PositionLM(nn.Module):
         for layer in self.layers: x = layer(x, mask)
         return self.head(self.norm(x)), None
 
-# %% ../nbs/06b_sequences.ipynb #188fad1d
-def pieces(
-    text,   # a string
-):
+# %% ../nbs/06b_sequences.ipynb #4cd10835
+def pieces(text):                                             # a string
     "Words with the space before them, marks, and gaps; joined they are the text again"
     return re.findall(r" ?\w+| ?[^\w\s]+|\s+", text)
 
