@@ -202,7 +202,7 @@ def as_lists_first(rows):
     return [torch.tensor([[1, *row, *[0]*(longest-len(row))] for row in rows]), torch.tensor([[*row, 2, *[0]*(longest-len(row))] for row in rows])]
 
 
-@wrong("clinic.66", says="end", never="start is missing")
+@right("clinic.66")
 def the_end_is_read(rows):
     whole = nn.utils.rnn.pad_sequence([torch.tensor([1, *row, 2]) for row in rows], batch_first=True)
     return whole[:, :-1], whole[:, 1:]
@@ -210,3 +210,15 @@ def the_end_is_read(rows):
 
 @wrong("clinic.66", says="pair")
 def only_one(rows): return filled_by_hand(rows)[0]
+
+
+equivalent("sequences.1", "the last two axes change places, in whichever order they are named", "`k.transpose(1, 2)` → `k.transpose(2, 1)`")
+equivalent("sequences.1", "a shape or a dtype is read from it, which has no gradient", "`k` detached", "`q` detached (2)", "`k` detached (2) in `with_pytorch`",
+           "`q` detached (2) in `row_by_row`", "`q` detached in `with_a_mask_that_is_added`", "`k` detached (2) in `renormalised_afterwards`")
+equivalent("clinic.64", "a dtype is read from it, which has no gradient", "`x` detached in `with_a_product`")
+equivalent("clinic.65", "the weights are computed as well, and not returned", "`layer(x, x, x, key_padding_mask=ids == 0, need_weights=False)` → `layer(x, x, x, key_padding_mask=ids == 0)`", "`False` → `True`")
+equivalent("clinic.65", "query and key are the same tensor, and may be exchanged",
+           "`layer(x, x, x, key_padding_mask=ids == 0, need_weights=False)` → `layer(x, x, x, key_padding_mask=ids == 0, need_weights=False)`")
+equivalent("clinic.65", "a shape or a dtype is read from it, which has no gradient", "`x` detached in `with_a_mask_of_floats`", "`x` detached in `each_line_alone`", "`x` detached (2) in `each_line_alone`")
+equivalent("clinic.65", "what is added is zero everywhere", "`out + torch.stack(rows)` → `torch.stack(rows)` in `each_line_alone`")
+equivalent("clinic.66", "what is read where nothing is asked for makes no difference", "`0` → `1` in `from_one_text`", "`0` → `1` in `as_lists_first`")
