@@ -1,5 +1,5 @@
 "The answer book: exercises, checks, solutions and typical mistakes, a module for each chapter"
 # in reading order
 chapters = ["start", "tensors", "data", "optim", "training", "cnn", "augment", "rnn", "attention",
-            "vae", "codes", "gan", "stable_gan", "colour", "evaluation", "transfer", "adversarial",
-            "particles", "genesis", "gpu"]
+            "sequences", "vae", "codes", "gan", "stable_gan", "colour", "evaluation", "transfer",
+            "adversarial", "particles", "genesis", "gpu"]
