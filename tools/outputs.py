@@ -38,7 +38,7 @@ def run(path, controls_only=False):
     book.cells = [nbformat.v4.new_code_cell(STORING if controls else "pass"), *book.cells[:max(stored)+1]]
     started = time.perf_counter()
     # On a busy machine nbclient now and then overlooks the reply of a cell and finds it when its time is up.
-    NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     print(f"{path.relative_to(ROOT)}: {time.perf_counter()-started:.0f} s", flush=True)
     for number in stored:
         cell = notebook.cells[number] = book.cells[number+1]
