@@ -6,8 +6,8 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/controls.html.md
 
 # %% auto #0
 __all__ = ['ALONE', 'TOGETHER', 'WEIGHT', 'Part', 'part_of', 'thinned', 'shared_out', 'uncut', 'pixels', 'seen', 'stacked',
-           'frame_of', 'as_webp', 'sheet_of', 'uri', 'input_of', 'figure_of', 'same_chance', 'as_figure',
-           'stored_interact', 'store_controls']
+           'frame_of', 'as_webp', 'sheet_of', 'start_of', 'sizes_of', 'light_enough', 'uri', 'input_of', 'figure_of',
+           'same_chance', 'as_figure', 'stored_interact', 'store_controls']
 
 # %% ../nbs/backstage/31_controls.ipynb #b6ea8f17
 import base64
@@ -163,8 +163,8 @@ def frame_of(
         sides.append(slice(max(0, low-edge), high+edge))
     return tuple(sides)
 
-# %% ../nbs/backstage/31_controls.ipynb #6eb4d63e
-WEIGHT = 120_000   # bytes that a sheet may have before it loses colours
+# %% ../nbs/backstage/31_controls.ipynb #2446bfa3
+WEIGHT = 80_000   # bytes that a sheet may have before it loses colours and places
 
 def as_webp(
     pixels,         # uint8 [H, W, 3 or 4]
@@ -183,8 +183,9 @@ def as_webp(
     return file.getvalue()
 
 def sheet_of(
-    frames,   # uint8 [N, H, W, 3]
-    start,    # the one that is shown at first
+    frames,         # uint8 [N, H, W, 3]
+    start,          # the one that is shown at first
+    colours=None,   # at most so many
 ):
     "(WebP file, tile of each frame, columns of tiles, [x, y, width, height] of a tile's place)"
     changed = (frames != frames[start]).any(-1)
@@ -199,13 +200,37 @@ def sheet_of(
     sheet = np.zeros((math.ceil(count/ncols), ncols, height, width, 4), np.uint8)
     sheet.reshape(-1, height, width, 4)[:count] = tiles
     sheet = sheet.swapaxes(1, 2).reshape(-1, ncols*width, 4)
-    for colours in (None, 64, 32, 16):
-        file = as_webp(sheet, colours)
-        if len(file) <= WEIGHT: break
     box = [columns.start, rows.start, width, height]
-    return file, which, ncols, [int(number) for number in box]
+    return as_webp(sheet, colours), which, ncols, [int(number) for number in box]
 
-# %% ../nbs/backstage/31_controls.ipynb #7119c9c3
+# %% ../nbs/backstage/31_controls.ipynb #2c5cef95
+def start_of(parts):
+    "The number of the picture that is shown at first; the last part moves fastest"
+    return int(np.ravel_multi_index([part.start for part in parts], sizes_of(parts)))
+
+def sizes_of(parts): return [len(part.values) for part in parts]
+
+def light_enough(
+    parts,    # of the control
+    frames,   # uint8 [N, H, W, 3]
+):
+    "(parts, frames that are left, what `sheet_of` gives) such that the sheet is not too heavy"
+    left = np.arange(len(frames))
+    while True:
+        sizes = [len(part.values) if part.kind == "range" else 0 for part in parts]
+        most = max(sizes)
+        for colours in (None, 64, 16):
+            sheet = sheet_of(frames[left], start_of(parts), colours)
+            if len(sheet[0]) <= WEIGHT: return parts, left, sheet
+            if len(sheet[0]) > 3*WEIGHT and most > 3: break
+        if most < 4: return parts, left, sheet
+        k = sizes.index(most)
+        fewer = thinned(parts[k], max(3, most*3//4))
+        kept = [parts[k].values.index(value) for value in fewer.values]
+        left = left.reshape(sizes_of(parts)).take(kept, axis=k).ravel()
+        parts = [*parts[:k], fewer, *parts[k+1:]]
+
+# %% ../nbs/backstage/31_controls.ipynb #554267a4
 def uri(webp): return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 def input_of(
@@ -234,25 +259,26 @@ def figure_of(
     alt,        # what one sees in the pictures
 ):
     "HTML of a stored control"
-    start = 0
-    for part in parts: start = start*len(part.values)+part.start
-    where = " · ".join(f"{part.label} {part.shown[part.start]}" for part in parts)
-    data, picture = {"words": list(dict.fromkeys(words))}, ""
-    data["said"] = [data["words"].index(each) for each in words]
+    data, picture = {}, ""
     if frames is not None:
         height, width = frames.shape[1:3]
-        sheet, data["tile"], data["columns"], data["box"] = sheet_of(frames, start)
-        data["sheet"] = uri(sheet)
-        picture = (f'<img src="{uri(as_webp(frames[start]))}" width="{width}" height="{height}" '
+        parts, left, sheet = light_enough(parts, frames)
+        first, words = frames[left][start_of(parts)], [words[k] for k in left]
+        data = dict(zip(["sheet", "tile", "columns", "box"], [uri(sheet[0]), *sheet[1:]]))
+        picture = (f'<img src="{uri(as_webp(first))}" width="{width}" height="{height}" '
                    f'alt="{html.escape(alt)}" style="max-width:100%;height:auto">')
+    where = " · ".join(f"{part.label} {part.shown[part.start]}" for part in parts)
+    data["words"] = list(dict.fromkeys(words))
+    data["said"] = [data["words"].index(each) for each in words]
     inputs = "".join(map(input_of, parts))
     data = html.escape(json.dumps(data, ensure_ascii=False))
     return (f'<figure class="moves" data-moves="{data}">'
             f'<fieldset hidden><legend>Controls</legend>{inputs}</fieldset>{picture}'
-            f'<div aria-live="polite">{words[start]}</div><figcaption>The controls stand at '
-            f'{html.escape(where)}. Run the cell, and they move.</figcaption></figure>')
+            f'<div aria-live="polite">{words[start_of(parts)]}</div>'
+            f'<figcaption>The controls stand at {html.escape(where)}. Run the cell, and they move.'
+            f'</figcaption></figure>')
 
-# %% ../nbs/backstage/31_controls.ipynb #d0525eb8
+# %% ../nbs/backstage/31_controls.ipynb #36089937
 @contextmanager
 def same_chance():
     "Random numbers go on afterwards as if nothing had been drawn here"
@@ -289,7 +315,7 @@ def as_figure(
     alt = re.search(r'^#\| fig-alt: "(.*)"$', source, re.MULTILINE)
     return figure_of(parts, frames, words, alt[1] if alt else "What the controls show")
 
-# %% ../nbs/backstage/31_controls.ipynb #766947f3
+# %% ../nbs/backstage/31_controls.ipynb #47f7ee45
 def stored_interact(
     function,     # of the control
     **controls,   # as for `ipywidgets.interact`

@@ -135,9 +135,7 @@ def markdown_of(cell):
     parts = [] if re.search(r"^#\| echo: false$", text, re.MULTILINE) else [f"{bar} {{.python .cell-code}}\n{code}\n{bar}"]
     for output in cell.get("outputs", []):
         data = {kind: "".join(value) if isinstance(value, list) else value for kind, value in output.get("data", {}).items()}
-        view = "application/vnd.jupyter.widget-view+json"
-        if view in data: shown = f'```{{=html}}\n<script type="{view}">\n{json.dumps(data[view], separators=(",", ":"))}\n</script>\n```'
-        elif "text/html" in data: shown = f"````{{=html}}\n{data['text/html']}\n````"
+        if "text/html" in data: shown = f"````{{=html}}\n{data['text/html']}\n````"
         elif "text/markdown" in data: shown = data["text/markdown"]
         elif "image/png" in data:
             words = f'{{fig-alt="{alt.group(1)}"}}' if alt else ""
@@ -194,18 +192,6 @@ def test_filter_keeps_the_pages_own_and_drops_what_comes_from_elsewhere(tmp_path
     assert '<a href="https://there.example">Open it</a>' in page
 
 
-def test_filter_puts_a_picture_in_a_widgets_place(tmp_path):
-    script = '<script type="application/vnd.jupyter.widget-view+json">\n{"model_id":"a"}\n</script>'
-    view = f"::: {{.cell}}\n::: {{.cell-output}}\n```{{=html}}\n{script}\n```\n:::\n:::"
-    models = {"a": {"state": {"children": ["IPY_MODEL_b", "IPY_MODEL_c", "IPY_MODEL_d"]}},
-              "b": {"state": {"description": "digit", "value": 3}},
-              "c": {"state": {"description": "film", "index": 1, "_options_labels": ["a", "b<c"]}},
-              "d": {"state": {"outputs": [{"data": {"image/png": "QUJD"}}]}}}
-    page = pandoc_html(view, tmp_path, widgets={"state": models})
-    assert "widget-view" not in page and 'src="data:image/png;base64,QUJD"' in page
-    assert "The controls stood at digit 3 · film b&lt;c." in page
-
-
 def test_filter_marks_where_a_name_is_defined_once(tmp_path):
     code = "```{.python .cell-code}\nclass Net(Module):\n    def forward(self, x):\n        return x\n\ndef train(net):\n    def inner(): pass\n```\n"
     page = pandoc_html(f"# Train\n\n{code}\n{code}", tmp_path)
@@ -229,7 +215,6 @@ def test_filter_gives_pictures_words_and_tables_a_box(tmp_path):
 
 # ---- pages in a browser
 
-WIDGETS = "application/vnd.jupyter.widget-state+json"
 BASE = """
 * {{ box-sizing: border-box }} html {{ font-size: {font-size-root} }}
 body {{ margin: 0; background: {body-bg}; color: {body-color}; font-family: {font-family-sans-serif} }}
@@ -261,7 +246,7 @@ def stand_in(path, folder):
     notebook = processed(path)
     book = "\n\n".join(markdown_of(cell) for cell in notebook.cells[1:] if "".join(cell["source"]).strip())
     front = yaml.safe_load(notebook.cells[0]["source"].split("---")[1])
-    page = pandoc_html(book, folder, notebook.metadata.get("widgets", {}).get(WIDGETS))
+    page = pandoc_html(book, folder)
     body = page.split("<body>")[1].split("</body>")[0]
     made = {}
     for theme, files in THEMES.items():
