@@ -275,7 +275,7 @@ def figure_of(
     return (f'<figure class="moves" data-moves="{data}">'
             f'<fieldset hidden><legend>Controls</legend>{inputs}</fieldset>{picture}'
             f'<div aria-live="polite">{words[start_of(parts)]}</div>'
-            f'<figcaption>The controls stand at {html.escape(where)}. Run the cell, and they move.'
+            f'<figcaption>The controls stand at {html.escape(where)}. In a running notebook they move.'
             f'</figcaption></figure>')
 
 # %% ../nbs/backstage/31_controls.ipynb #36089937
@@ -329,7 +329,7 @@ def stored_interact(
     shell = get_ipython()
     source = shell.user_ns["In"][-1] if shell else ""
     made = as_figure(function, widgets, source)
-    display({"text/html": made, "text/plain": "A control; run the cell to move it."}, raw=True)
+    display({"text/html": made, "text/plain": "A control; in a running notebook it moves."}, raw=True)
     seen(function, {name: widget.get_interact_value() for name, widget in widgets.items()})
     return function
 

@@ -349,3 +349,82 @@ def test_page_reads_well_on_screen_and_telephone(browser, site, axe, path, theme
         found = page.evaluate(f"axe.run({what})")["violations"]
         assert not found, "\n".join(f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"][:5])
         context.close()
+
+
+@pytest.fixture
+def chapter(browser, site):
+    "The chapter's page, open; gives the page, and a function that opens it without its scripts"
+    address, names = site
+    opened = []
+    def opening(**settings):
+        opened.append(browser.new_context(viewport={"width": 390, "height": 900}, **settings))
+        page = opened[-1].new_page()
+        page.goto(f"{address}/{names[SHOWN[0]]['light']}")
+        return page
+    yield opening
+    for context in opened: context.close()
+
+
+@pytest.mark.browser
+def test_a_control_moves_without_a_kernel(chapter):
+    page = chapter()
+    figure = page.locator("figure.moves")
+    slider, seen = figure.locator("input[type=range]").last, lambda: figure.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    start = slider.input_value()
+    slider.focus()
+    page.keyboard.press("End")
+    figure.locator("canvas[role=img]").wait_for()
+    last, said = seen(), slider.get_attribute("aria-valuetext")
+    assert figure.locator("output").last.inner_text() == said == json.loads(slider.get_attribute("data-shown"))[-1]
+    assert len(figure.locator("canvas").get_attribute("aria-label")) > 20
+    page.keyboard.press("Home")
+    assert seen() != last
+    box = slider.bounding_box()
+    page.mouse.move(box["x"]+8, box["y"]+box["height"]/2)
+    page.mouse.down()
+    page.mouse.move(box["x"]+box["width"]-2, box["y"]+box["height"]/2, steps=5)
+    page.mouse.up()
+    assert seen() == last, "dragged to the end"
+    slider.fill(start)
+    same = """async figure => { const [first, canvas] = [new Image(), figure.querySelector("canvas")];
+      first.src = figure.dataset.first; await first.decode();
+      const pixels = source => { const copy = document.createElement("canvas"); [copy.width, copy.height] = [canvas.width, canvas.height];
+        const pen = copy.getContext("2d"); pen.drawImage(source, 0, 0); return pen.getImageData(0, 0, copy.width, copy.height).data; };
+      const [a, b] = [pixels(first), pixels(canvas)]; return a.every((value, i) => value == b[i]); }"""
+    figure.evaluate("(figure, src) => { figure.dataset.first = src; }", chapter(java_script_enabled=False).locator("figure.moves img").get_attribute("src"))
+    assert figure.evaluate(same), "back where it started, it shows the first picture"
+    select = figure.locator("select").first
+    before = seen()
+    select.select_option(index=1)
+    assert seen() != before
+
+
+@pytest.mark.browser
+def test_without_scripts_a_page_shows_the_first_picture_and_folded_answers(chapter):
+    page = chapter(java_script_enabled=False)
+    assert page.locator("figure.moves img").is_visible() and not page.locator("figure.moves fieldset").is_visible()
+    remark = page.locator("fieldset.quiz").first.locator("details").nth(1)
+    closed = remark.bounding_box()["height"]
+    remark.locator("summary").click()
+    assert remark.bounding_box()["height"] > closed
+
+
+@pytest.mark.browser
+def test_a_quiz_answers(chapter, axe):
+    page = chapter()
+    quiz = page.locator("fieldset.quiz[data-within]").first
+    field, said = quiz.locator("input"), quiz.locator("[role=status]")
+    for typed, word, shown in (("0.1", "Not yet.", 1), (" 0.2", "Right.", 1), ("0,2", "Right.", 1), ("7", "Not this number.", 0), ("", "Type a number.", 0)):
+        field.fill(typed)
+        field.press("Enter")
+        assert said.inner_text() == word and quiz.locator("details:visible").count() == shown, typed
+    quiz.get_by_text("Show answers").click()
+    assert quiz.locator("details:visible").count() == 3
+    choice = page.locator("fieldset.quiz:not([data-within])").first
+    for each in choice.locator("summary").all():
+        each.focus()
+        page.keyboard.press("Enter")
+    assert choice.locator("details[open]").count() == choice.locator("details").count() and choice.get_by_text("Right.").is_visible()
+    page.evaluate(axe)
+    found = page.evaluate("axe.run('fieldset.quiz, figure.moves')")["violations"]
+    assert not found, "\n".join(f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"][:5])
