@@ -275,8 +275,8 @@ def figure_of(
     return (f'<figure class="moves" data-moves="{data}">'
             f'<fieldset hidden><legend>Controls</legend>{inputs}</fieldset>{picture}'
             f'<div aria-live="polite">{words[start_of(parts)]}</div>'
-            f'<figcaption>The controls stand at {html.escape(where)}. In a running notebook they move.'
-            f'</figcaption></figure>')
+            f'<figcaption>The controls stand at {html.escape(where)}. '
+            f'In a running notebook they move.</figcaption></figure>')
 
 # %% ../nbs/backstage/31_controls.ipynb #36089937
 @contextmanager
@@ -329,7 +329,8 @@ def stored_interact(
     shell = get_ipython()
     source = shell.user_ns["In"][-1] if shell else ""
     made = as_figure(function, widgets, source)
-    display({"text/html": made, "text/plain": "A control; in a running notebook it moves."}, raw=True)
+    words = "A control; in a running notebook it moves."
+    display({"text/html": made, "text/plain": words}, raw=True)
     seen(function, {name: widget.get_interact_value() for name, widget in widgets.items()})
     return function
 
