@@ -317,13 +317,14 @@ def as_figure(
 
 # %% ../nbs/backstage/31_controls.ipynb #47f7ee45
 def stored_interact(
-    function,     # of the control
-    **controls,   # as for `ipywidgets.interact`
+    function=None,   # of the control; None: a decorator
+    **controls,      # as for `ipywidgets.interact`
 ):
     "In place of `ipywidgets.interact` where outputs are stored: a figure that moves on the site"
     from IPython import get_ipython
     from IPython.display import display
     from ipywidgets import interactive
+    if function is None: return lambda function: stored_interact(function, **controls)
     live = interactive(function, **controls)
     widgets = {widget._kwarg: widget for widget in live.kwargs_widgets}
     shell = get_ipython()

@@ -141,6 +141,7 @@ def test_outputs_are_stored(path):
     for number, cell in enumerate(cells(path, "code")):
         last = source(cell).strip().splitlines()[-1] if source(cell).strip() else ""
         if re.match(r"(show|check|plot_curves|interact)\(", last): assert cell["outputs"], f"code cell {number} has no stored output. Run: make outputs"
+    assert any("A frequent mistake" in json.dumps(cell["outputs"]) for cell in cells(path, "code")), "no check shows a wrong answer with its remark"
 
 
 def sidebar(entries):

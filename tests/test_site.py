@@ -84,6 +84,11 @@ def test_a_page_asks_nothing_of_another_host():
     assert list((NBS/font).parent.glob("*LICENSE*")), "the font's licence goes with it"
 
 
+def test_scripts_of_the_site_are_small():
+    scripts = re.findall(r"<script>(.*?)</script>", (NBS/"site.html").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(scripts) == 3 and max(len(script) for script in scripts) < 2048
+
+
 def entries(contents, depth=1):
     for entry in contents:
         if "contents" in entry: yield from entries(entry["contents"], depth+1)

@@ -21,7 +21,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/"nbs"
-CONTROL = re.compile(r"^interact\(", re.MULTILINE)
+CONTROL = re.compile(r"^@?interact\(", re.MULTILINE)
 STORING = "from genesis_course.controls import store_controls\nstore_controls()"
 
 
