@@ -163,8 +163,8 @@ def frame_of(
         sides.append(slice(max(0, low-edge), high+edge))
     return tuple(sides)
 
-# %% ../nbs/backstage/31_controls.ipynb #2446bfa3
-WEIGHT = 80_000   # bytes that a sheet may have before it loses colours and places
+# %% ../nbs/backstage/31_controls.ipynb #5067e7e8
+WEIGHT = 64_000   # bytes that a sheet may have before it loses colours and places
 
 def as_webp(
     pixels,         # uint8 [H, W, 3 or 4]
@@ -176,7 +176,7 @@ def as_webp(
     if colours:
         few = np.asarray(picture.quantize(colours, dither=Image.Dither.NONE).convert("RGB"))
         few = np.where((pixels[..., :3] == 255).all(-1, keepdims=True), 255, few)
-        few[pixels[..., 3] == 0] = 0
+        few = np.where(pixels[..., 3:] == 0, 0, few) if pixels.shape[-1] == 4 else few
         pixels = np.concatenate([few.astype(np.uint8), pixels[..., 3:]], -1)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", lossless=True, method=4, quality=90)
@@ -265,7 +265,9 @@ def figure_of(
         parts, left, sheet = light_enough(parts, frames)
         first, words = frames[left][start_of(parts)], [words[k] for k in left]
         data = dict(zip(["sheet", "tile", "columns", "box"], [uri(sheet[0]), *sheet[1:]]))
-        picture = (f'<img src="{uri(as_webp(first))}" width="{width}" height="{height}" '
+        file = as_webp(first)
+        if len(file) > WEIGHT//8: file = as_webp(first, 64)
+        picture = (f'<img src="{uri(file)}" width="{width}" height="{height}" '
                    f'alt="{html.escape(alt)}" style="max-width:100%;height:auto">')
     where = " · ".join(f"{part.label} {part.shown[part.start]}" for part in parts)
     data["words"] = list(dict.fromkeys(words))
