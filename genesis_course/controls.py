@@ -208,7 +208,9 @@ def start_of(parts):
     "The number of the picture that is shown at first; the last part moves fastest"
     return int(np.ravel_multi_index([part.start for part in parts], sizes_of(parts)))
 
-def sizes_of(parts): return [len(part.values) for part in parts]
+def sizes_of(parts):
+    "How many places each part has"
+    return [len(part.values) for part in parts]
 
 def light_enough(
     parts,    # of the control
@@ -230,8 +232,10 @@ def light_enough(
         left = left.reshape(sizes_of(parts)).take(kept, axis=k).ravel()
         parts = [*parts[:k], fewer, *parts[k+1:]]
 
-# %% ../nbs/backstage/31_controls.ipynb #554267a4
-def uri(webp): return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+# %% ../nbs/backstage/31_controls.ipynb #debaaa4b
+def uri(webp):
+    "A WebP file as an address"
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 def input_of(
     part,   # a `Part`
