@@ -217,11 +217,11 @@ def light_enough(
     frames,   # uint8 [N, H, W, 3]
 ):
     "(parts, frames that are left, what `sheet_of` gives) such that the sheet is not too heavy"
-    left = np.arange(len(frames))
+    left, few = np.arange(len(frames)), 16 if (frames == frames[..., :1]).all() else 32
     while True:
         sizes = [len(part.values) if part.kind == "range" else 0 for part in parts]
         most = max(sizes)
-        for colours in (None, 64, 16):
+        for colours in (None, 64, few):
             sheet = sheet_of(frames[left], start_of(parts), colours)
             if len(sheet[0]) <= WEIGHT: return parts, left, sheet
             if len(sheet[0]) > 3*WEIGHT and most > 3: break
