@@ -163,8 +163,8 @@ def frame_of(
         sides.append(slice(max(0, low-edge), high+edge))
     return tuple(sides)
 
-# %% ../nbs/backstage/31_controls.ipynb #5067e7e8
-WEIGHT = 64_000   # bytes that a sheet may have before it loses colours and places
+# %% ../nbs/backstage/31_controls.ipynb #2446bfa3
+WEIGHT = 80_000   # bytes that a sheet may have before it loses colours and places
 
 def as_webp(
     pixels,         # uint8 [H, W, 3 or 4]

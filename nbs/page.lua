@@ -74,8 +74,13 @@ end
 local function no_echo(figure)
   local block = figure.content[1]
   local image = block and block.content and #block.content == 1 and block.content[1]
-  if image and image.t == "Link" and #image.content == 0 then       -- a badge that has gone: its words are in the caption
-    image.content = pandoc.utils.blocks_to_inlines(figure.caption.long)
+  if image and image.t == "Link" then                -- a badge; one that has gone leaves its words, which are in the caption
+    local words, badge = pandoc.utils.blocks_to_inlines(figure.caption.long), image.content[1]
+    if not badge then image.content = words
+    elseif badge.t == "Image" then
+      badge.attributes.alt = pandoc.utils.stringify(#words > 0 and words or badge.caption)
+      badge.caption = {}
+    end
     return pandoc.Para { image }
   end
   if not image or image.t ~= "Image" then return end

@@ -195,6 +195,8 @@ def test_filter_keeps_the_pages_own_and_drops_what_comes_from_elsewhere(tmp_path
     page = pandoc_html(text, tmp_path, widgets={"state": {}})
     assert "cdn.example" not in page and "widget-state" not in page and "A heading" in page
     assert '<a href="https://there.example">Open it</a>' in page
+    own = pandoc_html("[![Open it](images/badge.svg)](https://there.example)", tmp_path)
+    assert re.search(r'<a href="https://there.example"><img src="images/badge.svg"[^>]* alt="Open it"', own) and "<figcaption" not in own
 
 
 def test_filter_marks_where_a_name_is_defined_once(tmp_path):
