@@ -34,6 +34,7 @@ class Part:
     values: list   # what the function is given at each place
     shown: list    # what the reader is shown at each place
     start: int     # the place where it stands at first
+    firm: bool = False  # whether the cell says how many places it gets
 
 def part_of(
     name,     # of a parameter
@@ -90,7 +91,8 @@ def shared_out(
     if math.prod(got) > most:
         raise CourseError(f"This control has at least {math.prod(got)} pictures, and the site can "
                           f"carry {most}. Offer fewer choices.")
-    growing = [k for k, part in enumerate(parts) if part.name not in wanted]
+    parts = [replace(part, firm=part.name in wanted) for part in parts]
+    growing = [k for k, part in enumerate(parts) if not part.firm]
     while True:
         fits = [k for k in growing if got[k] < counts[k]
                 and math.prod(got)//got[k]*(got[k]+1) <= most]
@@ -219,7 +221,7 @@ def light_enough(
     "(parts, frames that are left, what `sheet_of` gives) such that the sheet is not too heavy"
     left, few = np.arange(len(frames)), 16 if (frames == frames[..., :1]).all() else 32
     while True:
-        sizes = [len(part.values) if part.kind == "range" else 0 for part in parts]
+        sizes = [0 if part.firm or part.kind != "range" else len(part.values) for part in parts]
         most = max(sizes)
         for colours in (None, 64, few):
             sheet = sheet_of(frames[left], start_of(parts), colours)

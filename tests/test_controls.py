@@ -188,7 +188,7 @@ def test_each_control_of_a_chapter_moves_on_the_site(path):
         reader = Reader(texts[0])
         assert list(reader.inputs) == names and reader.labels == len(names) and reader.hidden
         count = len(reader.data["said"])
-        assert 1 < count <= TOGETHER and len(texts[0]) < 150_000
+        assert 1 < count <= TOGETHER and len(texts[0]) < 160_000
         assert len(set(zip(reader.data["said"], reader.data.get("tile", reader.data["said"])))) > 1, "nothing moves"
         if reader.picture:
             assert "#| fig-alt:" in "".join(cell["source"]) and reader.picture["alt"] in "".join(cell["source"])
