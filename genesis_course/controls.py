@@ -73,7 +73,7 @@ def thinned(
     if count < 2: raise CourseError(f"{part.name} needs at least 2 places, but it gets {count}.")
     kept = {round(k*last/(count-1)) for k in range(count)}
     if part.start not in kept:
-        near = min(kept-{0, last} or {last}, key=lambda k: abs(k-part.start))
+        near = min(kept-{0, last} or kept, key=lambda k: abs(k-part.start))
         kept = kept-{near} | {part.start}
     kept = sorted(kept)
     return replace(part, values=[part.values[k] for k in kept], start=kept.index(part.start),
