@@ -221,18 +221,19 @@ def light_enough(
     "(parts, frames that are left, what `sheet_of` gives) such that the sheet is not too heavy"
     left, few = np.arange(len(frames)), 16 if (frames == frames[..., :1]).all() else 32
     while True:
+        sheet = sheet_of(frames[left], start_of(parts), few)
         sizes = [0 if part.firm or part.kind != "range" else len(part.values) for part in parts]
         most = max(sizes)
-        for colours in (None, 64, few):
-            sheet = sheet_of(frames[left], start_of(parts), colours)
-            if len(sheet[0]) <= WEIGHT: return parts, left, sheet
-            if len(sheet[0]) > 3*WEIGHT and most > 3: break
-        if most < 4: return parts, left, sheet
+        if len(sheet[0]) <= WEIGHT or most < 4: break
         k = sizes.index(most)
-        fewer = thinned(parts[k], max(3, most*3//4))
+        fewer = thinned(parts[k], max(3, most*4//5))
         kept = [parts[k].values.index(value) for value in fewer.values]
         left = left.reshape(sizes_of(parts)).take(kept, axis=k).ravel()
         parts = [*parts[:k], fewer, *parts[k+1:]]
+    for colours in (64, None):
+        finer = sheet_of(frames[left], start_of(parts), colours)
+        if len(finer[0]) <= WEIGHT: sheet = finer
+    return parts, left, sheet
 
 # %% ../nbs/backstage/31_controls.ipynb #debaaa4b
 def uri(webp):
