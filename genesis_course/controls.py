@@ -273,7 +273,7 @@ def figure_of(
         first, words = frames[left][start_of(parts)], [words[k] for k in left]
         data = dict(zip(["sheet", "tile", "columns", "box"], [uri(sheet[0]), *sheet[1:]]))
         file = as_webp(first)
-        if len(file) > WEIGHT//8: file = as_webp(first, 64)
+        if len(file) > WEIGHT//8: file = as_webp(first, 256)
         picture = (f'<img src="{uri(file)}" width="{width}" height="{height}" '
                    f'alt="{html.escape(alt)}" style="max-width:100%;height:auto">')
     where = " · ".join(f"{part.label} {part.shown[part.start]}" for part in parts)
