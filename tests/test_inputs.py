@@ -89,7 +89,7 @@ READ = {
 }
 # What looks like one of them and is none, and why.
 OTHERS = {
-    "no path": {"adversarial.pgd", "cli.tidied", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "terminal.launch", "terminal.quiet_stderr"},
+    "no path": {"adversarial.pgd", "cli.tidied", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr"},
     "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "support.explain_os_error"},
     "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command"},
     "it is what all others ask, or takes no argument": {"support.as_path", "support.home", "support.data_folder", "cli.chapters_folder"},
