@@ -124,7 +124,7 @@ def photo_features(
         return torch.cat([network.maps(as_seen(part.to(device), size), depth).mean(dim=(2, 3)).cpu()
                           for part in images.split(32)])
 
-# %% ../nbs/12a_imagenet.ipynb #28673f37
+# %% ../nbs/12a_imagenet.ipynb #96c22c03
 class LinearReader:
     "The best linear reader of features by ridge regression; call it with features [..., D]"
     @checked
@@ -134,9 +134,9 @@ class LinearReader:
         penalty=0.1,   # λ
     ):
         self.mean, self.std = seen.mean(dim=0), seen.std(dim=0)+0.01
-        x, targets = self.scaled(seen), F.one_hot(labels).float()
-        targets = targets - 1/targets.shape[1]
-        self.weights = x.T @ torch.linalg.solve(x @ x.T + penalty*torch.eye(len(x)), targets)
+        x, targets = self.scaled(seen), F.one_hot(labels).to(seen.dtype)
+        penalties = penalty*torch.eye(len(x), dtype=x.dtype, device=x.device)
+        self.weights = x.T @ torch.linalg.solve(x @ x.T + penalties, targets-targets.mean(dim=1)[0])
 
     def scaled(self, seen): return (seen-self.mean)/self.std/self.mean.numel()**0.5
 
