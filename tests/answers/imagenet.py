@@ -64,6 +64,9 @@ def in_a_circle(x, kernels):
 
 
 equivalent("imagenet.2", "images and kernels of an observation carry no gradient", "… detached", "…everything under `no_grad`")
+equivalent("imagenet.2", "a result in double precision holds the same numbers", "…the result in float64, or whole numbers in float32")
+equivalent("imagenet.2", "a kernel is as high as it is wide", "`-1` → `1`", "`1` → `2`", "`-1` → `1` in `with_sliding_windows`")
+equivalent("imagenet.2", "an index written as a tuple is the same index", "`(range(len(image)), range(len(image)))` → `(range(len(image)), range(len(image)))` in `image_by_image`")
 
 # 12a.3: nearest mean
 
@@ -98,6 +101,8 @@ def the_commonest(seen, labels, new): return labels.bincount().argmax().expand(l
 
 
 equivalent("imagenet.3", "features of an observation carry no gradient", "… detached", "…everything under `no_grad`")
+equivalent("imagenet.3", "classes in another kind of number are the same classes", "…the result in float64, or whole numbers in float32")
+equivalent("imagenet.3", "a class without examples has no mean, and is never the nearest", "`1` → `2` in `photo_by_photo`")
 
 # 12a.4: the experiment
 
@@ -139,6 +144,8 @@ def only_plain(first, second, middle): return (middle-middle.mean(0))/middle.std
 
 
 equivalent("imagenet.5", "what layers compute carries no gradient in an observation", "… detached", "…everything under `no_grad`")
+equivalent("imagenet.5", "a result in double precision holds the same numbers", "…the result in float64, or whole numbers in float32")
+equivalent("imagenet.5", "to repair the last unit twice gives it the same mean and spread", "the last one twice: `for k in range(middle.shape[1]):` in `unit_by_unit`")
 
 # Case 73: neighbours
 
@@ -191,6 +198,9 @@ def forgets_the_last(network, photos):
     return seen
 
 
+equivalent("clinic.73", "no gradient is wanted, so one more way not to have it changes nothing", "… detached", "…everything under `no_grad`")
+equivalent("clinic.73", "any piece of at most 32 will do", "`20` → `21` in `with_a_copy`")
+
 # Case 74: overlaps
 
 
@@ -219,6 +229,9 @@ def with_manhattan(train, test, side): return torch.cdist(test.float(), train.fl
 @wrong("clinic.74", never="other way round")
 def rows_only(train, test, side): return ((test[:, None, 0]-train[:, 0]).abs() >= side).all(1)
 
+
+equivalent("clinic.74", "a distance has no direction", "`test[:, None] - train[None]` → `train[None] - test[:, None]`", "`meets(a, b)` → `meets(b, a)` in `patch_by_patch`")
+equivalent("clinic.74", "zeros and ones tell as well as False and True what is taken", "`torch.zeros(most, most, dtype=torch.bool)` → `torch.zeros(most, most)` in `with_a_canvas`")
 
 # Case 75: weights
 
@@ -266,3 +279,7 @@ def always_refuses(network, weights, new=()): raise ValueError("no")
 
 @wrong("clinic.75", never="too late")
 def loads_nothing(network, weights, new=()): return network
+
+
+equivalent("clinic.75", "weights are copied without any gradient", "… detached", "…everything under `no_grad`")
+equivalent("clinic.75", "in the check `new` is a tuple already", "without `new = tuple(new)` in `with_what_loading_returns`")
