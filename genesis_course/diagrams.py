@@ -247,7 +247,7 @@ def draw_memory_line(
 def draw_mbconv():
     "An MBConv block: few channels, six times as many inside, few again, and the shortcut"
     with figure(width=8, height=2) as ax:
-        canvas(ax, 12, 2.7)
+        canvas(ax, 12, 3.1)
         layers = [("1x1 convolution", 1.2), ("depthwise convolution", 1.9), ("1x1 convolution", 1.2)]
         box(ax, 0.6, 1, "x", 0.7, 0.6)
         for place, (name, height) in zip((3, 6, 9), layers):
@@ -257,6 +257,6 @@ def draw_mbconv():
             ax.text(place, 1.08, text, ha="center", va="bottom", fontsize=8)
         box(ax, 11.2, 1, "+", 0.6, 0.6, colour="#fff3d6")
         arrow(ax, (9.95, 1), (10.9, 1))
-        arrow(ax, (0.6, 1.35), (11.2, 1.35), colour=PALETTE[1], bend=-0.1)
-        ax.text(6, 2.5, "shortcut: x itself", ha="center", fontsize=8, color=PALETTE[1])
-        ax.text(6, -0.15, "the numbers are channels", ha="center", fontsize=8)
+        arrow(ax, (0.6, 1.35), (11.2, 1.35), colour=PALETTE[1], bend=-0.22)
+        ax.text(6, 2.7, "shortcut: x itself", ha="center", fontsize=8, color=PALETTE[1])
+        ax.text(6, -0.2, "the numbers are channels", ha="center", fontsize=8)
