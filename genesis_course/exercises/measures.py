@@ -245,21 +245,21 @@ def _(split):
              "runs that do not differ": torch.tensor([[1., 2., 3.], [3., 2., 1.2]]).double()}
     return {name: _number(split(values.clone())) for name, values in cases.items()}
 
-# %% ../../nbs/answers/10b_measures.ipynb #993c5041
+# %% ../../nbs/answers/10b_measures.ipynb #86f13759
 standard_error = Exercise("measures.5", "The standard error", kind="think", solution=0.1537,
-    tolerance=4e-3,
+    tolerance=1e-3,
     hints=["The mean of a run has the variance 0.3² + 0.2²/9.",
            "Four such means are averaged: divide by 4, and take the root."],
     insight="Nearly all of it is 0.3/√4 = 0.15. With a hundred sets of each run it would still be "
             "0.15: only more runs help.")
 
-# %% ../../nbs/answers/10b_measures.ipynb #fc4e2284
+# %% ../../nbs/answers/10b_measures.ipynb #454a497d
 standard_error.slip("That takes all 36 numbers for independent. Nine of them share the luck of "
                     "each run: there are four independent runs.", 0.0601)
 standard_error.slip("That is the scatter of one run's mean. Four of them are averaged: divide by "
                     "√4.",
                     0.3073)
-standard_error.slip("That leaves the pictures out. They add a little: 0.2²/36 to the variance.", 0.15)
+standard_error.slip("That leaves the pictures out. They add a little, 0.2²/36, to the variance.", 0.15)
 standard_error.slip("That divides both variances by 4. The pictures are averaged over all 36 sets.",
                     0.1803)
 standard_error.slip("That is the variance. The standard error is its root.", 0.02361)
@@ -289,7 +289,7 @@ def _(batches):
     mean = rows/count
     return (sharp/count - torch.xlogy(mean, mean).sum()).exp()
 
-# %% ../../nbs/answers/10b_measures.ipynb #939f7566
+# %% ../../nbs/answers/10b_measures.ipynb #cbe6b03c
 def _score(p): return (torch.xlogy(p, p)-torch.xlogy(p, p.mean(dim=0))).sum(dim=1).mean().exp()
 
 @score_of_batches.slip("This is the patient: the score of each batch, averaged. A batch of one "
@@ -318,10 +318,10 @@ def _(batches):
 @score_of_batches.slip("The batches were gone through twice. An iterable may be used up after the "
                        "first time.")
 def _(batches):
-    first = [p.sum(dim=0) for p in batches]
-    count, sharp = 0, 0.
+    rows = sum(p.sum(dim=0) for p in batches)
+    count, sharp = torch.tensor(0.), 0.
     for p in batches: count, sharp = count+len(p), sharp+torch.xlogy(p, p).sum()
-    mean = sum(first)/count
+    mean = rows/count
     return (sharp/count-torch.xlogy(mean, mean).sum()).exp()
 
 @score_of_batches.slip("Nearly: the exponential is missing.")
