@@ -253,13 +253,13 @@ standard_error = Exercise("measures.5", "The standard error", kind="think", solu
     insight="Nearly all of it is 0.3/√4 = 0.15. With a hundred sets of each run it would still be "
             "0.15: only more runs help.")
 
-# %% ../../nbs/answers/10b_measures.ipynb #454a497d
+# %% ../../nbs/answers/10b_measures.ipynb #fe7b5824
 standard_error.slip("That takes all 36 numbers for independent. Nine of them share the luck of "
                     "each run: there are four independent runs.", 0.0601)
 standard_error.slip("That is the scatter of one run's mean. Four of them are averaged: divide by "
                     "√4.",
                     0.3073)
-standard_error.slip("That leaves the pictures out. They add a little, 0.2²/36, to the variance.", 0.15)
+standard_error.slip("That leaves the pictures out. They add 0.2²/36 to the variance.", 0.15)
 standard_error.slip("That divides both variances by 4. The pictures are averaged over all 36 sets.",
                     0.1803)
 standard_error.slip("That is the variance. The standard error is its root.", 0.02361)
