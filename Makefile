@@ -33,7 +33,7 @@ data: $(call STAMP,dev)  ## what real data sets change; GENESIS_DATA names their
 	@$(PYTEST) $(TOGETHER) $(NOTEBOOKS) -m data $(ARGS)
 
 shuffle: $(call STAMP,dev)  ## the tests in random order: none may lean on another
-	@$(call both,-p randomly --randomly-dont-reset-seed tests,-p randomly --randomly-dont-reset-seed tests, and not data)
+	@export GENESIS_THOROUGH=1; $(call both,-p randomly --randomly-dont-reset-seed tests,-p randomly --randomly-dont-reset-seed tests, and not data)
 
 mutants: $(call STAMP,dev)  ## every mutant of every right answer is tried, and right answers under twenty seeds (about half an hour)
 	@$(BIN)/python tools/mutants.py --workers $(WORKERS) && GENESIS_SEEDS=20 $(PYTEST) -n $(WORKERS) tests/test_answers.py $(ARGS)

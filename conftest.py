@@ -59,7 +59,7 @@ def pytest_runtest_call(): roll_from(2)
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\s*$", re.MULTILINE)
 
 # Tests that take longer than a chapter, the longest first; then the chapters, then the rest. Workers that share the files end together when the last are short.
-LONGEST = ["test_answers.py", "test_exercises.py", "test_training.py", "test_gpu.py"]
+LONGEST = ["test_answers.py", "test_exercises.py", "test_training.py", "test_gpu.py", "test_inputs.py", "test_processes.py"]
 
 
 def length(item):

@@ -1,4 +1,4 @@
-"""Images and text as tensors, split without leaks, scaled, and served faster than a network can use them.
+"""Images and text as tensors, split without leaks, scaled, and served in batches.
 
 Docs: https://genesis-course.github.io/genesis-course/data.html.md"""
 

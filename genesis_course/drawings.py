@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/drawings.html.md
 
 # %% auto #0
 __all__ = ['draw_network', 'draw_strides', 'draw_split', 'draw_dropout', 'draw_windows', 'draw_gru', 'draw_transformer_block',
-           'draw_vae', 'draw_two_players']
+           'draw_encoder_decoder', 'draw_vae', 'draw_two_players']
 
 # %% ../nbs/backstage/30_drawings.ipynb #d91d23d4
 from .diagrams import arrow, box, canvas
@@ -159,6 +159,31 @@ def draw_transformer_block():
         ax.text(10.2, 0.2, "each by itself", ha="center", fontsize=8)
         ax.text(3.4, 2.25, "x itself", ha="center", fontsize=8, color=PALETTE[1])
         ax.text(9.3, 2.25, "what came out, itself", ha="center", fontsize=8, color=PALETTE[1])
+
+# %% ../nbs/backstage/30_drawings.ipynb #d06b0002
+def draw_encoder_decoder():
+    "Left the encoder, which reads the source; right the decoder, which looks at what was read"
+    with figure(width=8, height=3) as ax:
+        canvas(ax, 14, 5)
+        rows = [(3.9, "encoder", ["embedding\n+ position", "self-attention,\nsees all",
+                                  "small\nnetwork"]),
+                (1.3, "decoder", ["embedding\n+ position", "self-attention,\ncausal",
+                                  "cross-\nattention", "small\nnetwork"])]
+        for y, name, texts in rows:
+            ax.text(0.1, y+0.75, name, fontsize=9, color=PALETTE[0])
+            for number, text in enumerate(texts):
+                colour = "#fff3d6" if text.startswith("cross") else "#eef3f7"
+                x = 3.9+2.35*number
+                box(ax, x, y, text, 1.85, 0.95, colour=colour, fontsize=8)
+                arrow(ax, (x-1.42, y), (x-0.93, y))
+        box(ax, 10.95, 3.9, "memory", 1.5, colour="#e9f6f1")
+        arrow(ax, (9.53, 3.9), (10.2, 3.9))
+        arrow(ax, (10.5, 3.6), (8.9, 1.8), colour=PALETTE[1])
+        ax.text(10.1, 2.6, "keys and values", fontsize=8, color=PALETTE[1])
+        arrow(ax, (11.88, 1.3), (12.4, 1.3))
+        for x, y, text in ((2.4, 3.9, "7 March 1994"), (2.4, 1.3, "> 1 9 9 4 - 0"), (12.5, 1.3, "3")):
+            ax.text(x, y, text, family="DejaVu Sans Mono", fontsize=8, va="center",
+                    ha="left" if x > 10 else "right")
 
 # %% ../nbs/backstage/30_drawings.ipynb #fdaa56c1
 def draw_vae():

@@ -13,11 +13,10 @@ local function at_home(link)
 end
 
 local heads = {}      -- ids of the page's headings and of the names already anchored
-local state = {}      -- the models of the page's widgets, as the notebook stores them
 
 local function text_of(blocks) return pandoc.utils.type(blocks) == "Blocks" and blocks[1] and blocks[1].text or "" end
 
--- A widget cannot compute here, and the scripts that would draw it come from another host: they go.
+-- For any HTML that a cell shows Quarto loads scripts from another host, which would draw widgets: they go.
 local FOREIGN = { "require.min.js", "jquery.min.js", "define%('jquery'", "embed%-amd", "widget%-state" }
 
 local function is_foreign(blocks)
@@ -30,40 +29,11 @@ local function without_foreign(meta)
   for _, key in ipairs { "header-includes", "include-after" } do
     local kept = {}
     for _, blocks in ipairs(meta[key] or {}) do
-      local json = text_of(blocks):match("widget%-state%+json[^>]*>%s*(.-)%s*</script>")
-      if json then state = quarto.json.decode(json).state end
       if not is_foreign(blocks) then table.insert(kept, blocks) end
     end
     if meta[key] then meta[key] = kept end
   end
   return meta
-end
-
--- In the control's place stands the picture that it showed when the chapter was run, and where its sliders stood.
-local function still(view)
-  local shown, said, places = nil, "", {}
-  local function visit(id)
-    local model = state[id] and state[id].state
-    if not model then return end
-    for _, child in ipairs(model.children or {}) do visit(child:gsub("IPY_MODEL_", "")) end
-    for _, output in ipairs(model.outputs or {}) do
-      local data = output.data or {}
-      shown, said = shown or data["image/png"], said .. (data["text/html"] or "")
-    end
-    local value = model.value
-    if model.index and model._options_labels then value = model._options_labels[model.index + 1] end
-    if value ~= nil and model.description then
-      if type(value) == "number" then value = string.format("%.4g", value) end
-      table.insert(places, model.description .. " " .. tostring(value))
-    end
-  end
-  visit(view)
-  if not shown then return {} end
-  local where = table.concat(places, " · "):gsub("&", "&amp;"):gsub("<", "&lt;"):gsub('"', "&quot;")
-  local picture = string.format(
-    '<figure class="figure"><img class="img-fluid" src="data:image/png;base64,%s" alt="%s"><figcaption>%s</figcaption></figure>',
-    shown:gsub("%s", ""), "What the controls show at " .. where, "The controls stood at " .. where .. ". In the notebook they can be moved.")
-  return { pandoc.RawBlock("html", picture .. said) }
 end
 
 -- A picture without words of its own takes those of the caption beneath it.
@@ -79,9 +49,6 @@ local function described(cell)
 end
 
 local function output(div)
-  local first = div.content[1]
-  local view = first and first.t == "RawBlock" and first.text:find("widget%-view") and first.text:match('"model_id":"(%w+)"')
-  if view then return still(view) end
   if div.classes:includes("cell") then return described(div) end
 end
 
@@ -107,8 +74,13 @@ end
 local function no_echo(figure)
   local block = figure.content[1]
   local image = block and block.content and #block.content == 1 and block.content[1]
-  if image and image.t == "Link" and #image.content == 0 then       -- a badge that has gone: its words are in the caption
-    image.content = pandoc.utils.blocks_to_inlines(figure.caption.long)
+  if image and image.t == "Link" then                -- a badge; one that has gone leaves its words, which are in the caption
+    local words, badge = pandoc.utils.blocks_to_inlines(figure.caption.long), image.content[1]
+    if not badge then image.content = words
+    elseif badge.t == "Image" then
+      badge.attributes.alt = pandoc.utils.stringify(#words > 0 and words or badge.caption)
+      badge.caption = {}
+    end
     return pandoc.Para { image }
   end
   if not image or image.t ~= "Image" then return end

@@ -16,10 +16,12 @@ from genesis_course.gan import Discriminator, Generator, Ring, gan_players, nois
 from genesis_course.genesis import (GenesisParticle, adversarial_discriminator_loss, genesis_players, load_genesis, pretraining_player,
                                     sunflower, trajectory)
 from genesis_course.gpu import AccumulatingTrainer, ActivationCheckpoint, activation_bytes
+from genesis_course.imagenet import EfficientNet, photo_features
 from genesis_course.optim import SGD, Adam, Momentum, RMSprop, one_cycle
 from genesis_course.particles import euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
 from genesis_course.probes import influence
 from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss
+from genesis_course.sequences import EncoderDecoder, PositionLM, alignment, translate, translation_loss
 from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, gradient_penalty,
                                        lazy_regularisation, r1_penalty, sample_class, vaegan_players)
 from genesis_course.tensors import gradient_check
@@ -91,6 +93,14 @@ def attention():
     there(*compare(q, k, v, causal=True), *attention_maps(model, ids[:1, :9]))
 
 
+def sequences():
+    source, target = (torch.arange(start, start+24).view(3, 8).remainder(7).add(2).to(DEVICE) for start in (0, 5))
+    model = EncoderDecoder(9, width=8, heads=2)
+    train(Player(model, translation_loss), [(source, target)])
+    there(translate(model, source, 4), alignment(model, source, target))
+    for positions in ("none", "learned", "sinusoidal", "rotary", "ALiBi"): train(Player(PositionLM(9, positions, width=8, heads=2), next_token_loss), [(source, target)])
+
+
 def vae():
     for model in (VAE(8, 3, hidden=16), ConvVAE(8, 3, width=4)):
         train(Player(model, vae_loss), pairs())
@@ -126,6 +136,12 @@ def evaluation():
     measures(features(real), features(fake))
     report(real, fake, splits=2)
     find_copies(fake[:5], real[:70], real[70:], alarms=0.1)
+
+
+def imagenet():
+    network = EfficientNet(4).to(DEVICE)
+    there(network(images(2).expand(-1, 3, -1, -1).repeat(1, 1, 4, 4)))
+    photo_features(network, images(2), 32)
 
 
 def transfer():
@@ -178,7 +194,7 @@ def gpu():
     except AttributeError as error: assert "'meta'" in str(error)       # PyTorch 2.4 looks for a module with the label's name
 
 
-ROOMS = [tensors, data, optim, training, cnn, rnn, attention, vae, gan, stable_gan, evaluation, transfer, adversarial, particles, genesis, gpu]
+ROOMS = [tensors, data, optim, training, cnn, rnn, attention, sequences, vae, gan, stable_gan, evaluation, imagenet, transfer, adversarial, particles, genesis, gpu]
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")      # it is none: the numbers arrive

@@ -6,13 +6,13 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from helpers import message_of
+from helpers import message_of, trials
 from genesis_course.data import load_images
 from genesis_course.folders import PARTS, PHOTOS, find_photos
 from genesis_course.photos import read_photos
 from genesis_course.support import CourseError
 hypothesis = pytest.importorskip("hypothesis")
-given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
+given, st = hypothesis.given, hypothesis.strategies
 
 # Modes, depths, containers. A photo is made from shares of white [H, W] in [0, 1]; what a viewer shows of it is 255 times that.
 
@@ -69,7 +69,7 @@ def pictures(draw):
 
 
 @given(st.sampled_from(list(KINDS)), pictures())
-@settings(max_examples=300, deadline=None)
+@trials(300)
 def test_a_photo_of_any_mode_depth_and_container_looks_as_in_a_viewer(tmp_path_factory, kind, shares):
     path = tmp_path_factory.mktemp("photos")/"a"/f"x.{ending(kind)}"
     path.parent.mkdir()
@@ -82,7 +82,7 @@ def test_a_photo_of_any_mode_depth_and_container_looks_as_in_a_viewer(tmp_path_f
 
 
 @given(st.lists(st.tuples(st.sampled_from(["i4", "u4", "f4", "i2", "u2"]), st.floats(-3e9, 3e9), st.sampled_from([0., 1., 200., 255., 4095., 65535., 1e6, 2.**31-1, 4e9, float("nan"), float("inf")])), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
+@trials(150)
 def test_deep_photos_are_never_white_or_black_without_a_note(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("photos")/"a"
     folder.mkdir()
@@ -192,7 +192,7 @@ def may_be_divided(words): return sum(any(word.lower() in names for names in PAR
 
 
 @given(names, st.integers(1, 3), st.sampled_from(["", "set", "set/inner", "Fotos 2024"]), st.booleans(), st.booleans(), st.data())
-@settings(max_examples=120, deadline=None)
+@trials(120)
 def test_classes_in_a_folder_get_the_labels_that_a_person_would_give(tmp_path_factory, words, count, above, hidden, beside, data):
     hypothesis.assume(not may_be_divided(words))
     root = tmp_path_factory.mktemp("tree")/"root"
@@ -211,7 +211,7 @@ PART_NAMES = {"train": ["train", "Train", "TRAINING"], "valid": ["val", "Valid",
 
 
 @given(names, st.sampled_from(["train valid", "train test", "train valid test"]), st.sampled_from(["", "set"]), st.data())
-@settings(max_examples=120, deadline=None)
+@trials(120)
 def test_parts_are_numbered_by_the_training_classes(tmp_path_factory, words, roles, above, data):
     root = tmp_path_factory.mktemp("tree")/"root"
     parts = {role: data.draw(st.sampled_from(PART_NAMES[role])) for role in roles.split()}
@@ -245,7 +245,7 @@ def trees(draw):
 
 
 @given(trees(), st.sampled_from(["train", "valid", "test", "all"]))
-@settings(max_examples=400, deadline=None)
+@trials(400)
 def test_in_any_tree_each_photo_is_loaded_or_counted(tmp_path_factory, tree, split):
     root = (tmp_path_factory.mktemp("tree")/"root")
     root.mkdir()

@@ -16,7 +16,7 @@ from genesis_course.state import read_state
 HERE = Path(__file__).parent
 TOGETHER = ["same", "clipped", "list", "loader", "methods", "gan", "stable", "vaegan", "norm", "stops", "resumed", "refused", "thawed"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-pytestmark = [pytest.mark.alone, pytest.mark.skipif(not torch.distributed.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not torch.distributed.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo")]
 
 
 def start(folder, cases, *, launcher=()):

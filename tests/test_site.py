@@ -84,6 +84,11 @@ def test_a_page_asks_nothing_of_another_host():
     assert list((NBS/font).parent.glob("*LICENSE*")), "the font's licence goes with it"
 
 
+def test_scripts_of_the_site_are_small():
+    scripts = re.findall(r"<script>(.*?)</script>", (NBS/"site.html").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(scripts) == 3 and max(len(script) for script in scripts) < 2048
+
+
 def entries(contents, depth=1):
     for entry in contents:
         if "contents" in entry: yield from entries(entry["contents"], depth+1)
@@ -135,9 +140,7 @@ def markdown_of(cell):
     parts = [] if re.search(r"^#\| echo: false$", text, re.MULTILINE) else [f"{bar} {{.python .cell-code}}\n{code}\n{bar}"]
     for output in cell.get("outputs", []):
         data = {kind: "".join(value) if isinstance(value, list) else value for kind, value in output.get("data", {}).items()}
-        view = "application/vnd.jupyter.widget-view+json"
-        if view in data: shown = f'```{{=html}}\n<script type="{view}">\n{json.dumps(data[view], separators=(",", ":"))}\n</script>\n```'
-        elif "text/html" in data: shown = f"````{{=html}}\n{data['text/html']}\n````"
+        if "text/html" in data: shown = f"````{{=html}}\n{data['text/html']}\n````"
         elif "text/markdown" in data: shown = data["text/markdown"]
         elif "image/png" in data:
             words = f'{{fig-alt="{alt.group(1)}"}}' if alt else ""
@@ -192,18 +195,8 @@ def test_filter_keeps_the_pages_own_and_drops_what_comes_from_elsewhere(tmp_path
     page = pandoc_html(text, tmp_path, widgets={"state": {}})
     assert "cdn.example" not in page and "widget-state" not in page and "A heading" in page
     assert '<a href="https://there.example">Open it</a>' in page
-
-
-def test_filter_puts_a_picture_in_a_widgets_place(tmp_path):
-    script = '<script type="application/vnd.jupyter.widget-view+json">\n{"model_id":"a"}\n</script>'
-    view = f"::: {{.cell}}\n::: {{.cell-output}}\n```{{=html}}\n{script}\n```\n:::\n:::"
-    models = {"a": {"state": {"children": ["IPY_MODEL_b", "IPY_MODEL_c", "IPY_MODEL_d"]}},
-              "b": {"state": {"description": "digit", "value": 3}},
-              "c": {"state": {"description": "film", "index": 1, "_options_labels": ["a", "b<c"]}},
-              "d": {"state": {"outputs": [{"data": {"image/png": "QUJD"}}]}}}
-    page = pandoc_html(view, tmp_path, widgets={"state": models})
-    assert "widget-view" not in page and 'src="data:image/png;base64,QUJD"' in page
-    assert "The controls stood at digit 3 · film b&lt;c." in page
+    own = pandoc_html("[![Open it](images/badge.svg)](https://there.example)", tmp_path)
+    assert re.search(r'<a href="https://there.example"><img src="images/badge.svg"[^>]* alt="Open it"', own) and "<figcaption" not in own
 
 
 def test_filter_marks_where_a_name_is_defined_once(tmp_path):
@@ -229,7 +222,6 @@ def test_filter_gives_pictures_words_and_tables_a_box(tmp_path):
 
 # ---- pages in a browser
 
-WIDGETS = "application/vnd.jupyter.widget-state+json"
 BASE = """
 * {{ box-sizing: border-box }} html {{ font-size: {font-size-root} }}
 body {{ margin: 0; background: {body-bg}; color: {body-color}; font-family: {font-family-sans-serif} }}
@@ -261,7 +253,7 @@ def stand_in(path, folder):
     notebook = processed(path)
     book = "\n\n".join(markdown_of(cell) for cell in notebook.cells[1:] if "".join(cell["source"]).strip())
     front = yaml.safe_load(notebook.cells[0]["source"].split("---")[1])
-    page = pandoc_html(book, folder, notebook.metadata.get("widgets", {}).get(WIDGETS))
+    page = pandoc_html(book, folder)
     body = page.split("<body>")[1].split("</body>")[0]
     made = {}
     for theme, files in THEMES.items():
@@ -364,3 +356,82 @@ def test_page_reads_well_on_screen_and_telephone(browser, site, axe, path, theme
         found = page.evaluate(f"axe.run({what})")["violations"]
         assert not found, "\n".join(f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"][:5])
         context.close()
+
+
+@pytest.fixture
+def chapter(browser, site):
+    "The chapter's page, open; gives the page, and a function that opens it without its scripts"
+    address, names = site
+    opened = []
+    def opening(**settings):
+        opened.append(browser.new_context(viewport={"width": 390, "height": 900}, **settings))
+        page = opened[-1].new_page()
+        page.goto(f"{address}/{names[SHOWN[0]]['light']}")
+        return page
+    yield opening
+    for context in opened: context.close()
+
+
+@pytest.mark.browser
+def test_a_control_moves_without_a_kernel(chapter):
+    page = chapter()
+    figure = page.locator("figure.moves")
+    slider, seen = figure.locator("input[type=range]").last, lambda: figure.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    start = slider.input_value()
+    slider.focus()
+    page.keyboard.press("End")
+    figure.locator("canvas[role=img]").wait_for()
+    last, said = seen(), slider.get_attribute("aria-valuetext")
+    assert figure.locator("output").last.inner_text() == said == json.loads(slider.get_attribute("data-shown"))[-1]
+    assert len(figure.locator("canvas").get_attribute("aria-label")) > 20
+    page.keyboard.press("Home")
+    assert seen() != last
+    box = slider.bounding_box()
+    page.mouse.move(box["x"]+8, box["y"]+box["height"]/2)
+    page.mouse.down()
+    page.mouse.move(box["x"]+box["width"]-2, box["y"]+box["height"]/2, steps=5)
+    page.mouse.up()
+    assert seen() == last, "dragged to the end"
+    slider.fill(start)
+    same = """async figure => { const [first, canvas] = [new Image(), figure.querySelector("canvas")];
+      first.src = figure.dataset.first; await first.decode();
+      const pixels = source => { const copy = document.createElement("canvas"); [copy.width, copy.height] = [canvas.width, canvas.height];
+        const pen = copy.getContext("2d"); pen.drawImage(source, 0, 0); return pen.getImageData(0, 0, copy.width, copy.height).data; };
+      const [a, b] = [pixels(first), pixels(canvas)]; return a.every((value, i) => value == b[i]); }"""
+    figure.evaluate("(figure, src) => { figure.dataset.first = src; }", chapter(java_script_enabled=False).locator("figure.moves img").get_attribute("src"))
+    assert figure.evaluate(same), "back where it started, it shows the first picture"
+    select = figure.locator("select").first
+    before = seen()
+    select.select_option(index=1)
+    assert seen() != before
+
+
+@pytest.mark.browser
+def test_without_scripts_a_page_shows_the_first_picture_and_folded_answers(chapter):
+    page = chapter(java_script_enabled=False)
+    assert page.locator("figure.moves img").is_visible() and not page.locator("figure.moves fieldset").is_visible()
+    remark = page.locator("fieldset.quiz").first.locator("details").nth(1)
+    closed = remark.bounding_box()["height"]
+    remark.locator("summary").click()
+    assert remark.bounding_box()["height"] > closed
+
+
+@pytest.mark.browser
+def test_a_quiz_answers(chapter, axe):
+    page = chapter()
+    quiz = page.locator("fieldset.quiz[data-within]").first
+    field, said = quiz.locator("input"), quiz.locator("[role=status]")
+    for typed, word, shown in (("0.1", "Not yet.", 1), (" 0.2", "Right.", 1), ("0,2", "Right.", 1), ("7", "Not this number.", 0), ("", "Type a number.", 0)):
+        field.fill(typed)
+        field.press("Enter")
+        assert said.inner_text() == word and quiz.locator("details:visible").count() == shown, typed
+    quiz.get_by_text("Show answers").click()
+    assert quiz.locator("details:visible").count() == 3
+    choice = page.locator("fieldset.quiz:not([data-within])").first
+    for each in choice.locator("summary").all():
+        each.focus()
+        page.keyboard.press("Enter")
+    assert choice.locator("details[open]").count() == choice.locator("details").count() and choice.get_by_text("Right.").is_visible()
+    page.evaluate(axe)
+    found = page.evaluate("axe.run('fieldset.quiz, figure.moves')")["violations"]
+    assert not found, "\n".join(f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"][:5])

@@ -90,13 +90,13 @@ def lean(text):
 
 
 def close(script):
-    "A script without spaces around its signs; what stands in quotation marks stays, and so do lines with a template within a template"
+    "A script without spaces around its signs and with few ends of lines; what stands in quotation marks, or between the first and the last backtick of a line, stays"
     def tight(line):
-        if line.count("`") not in (0, 2): return line
-        parts = re.split(r'("[^"]*"|`[^`]*`)', line)
+        parts = re.split(r'("[^"]*"|`.*`)', line)
         signs = lambda text: re.sub(r"(?<![+-]) ([+-]) (?![+-])", r"\1", re.sub(r" ?([=*/<>?:,;{}()|&!%\[\]]+) ?", r"\1", text))
         return "".join(part if k % 2 else signs(part) for k, part in enumerate(parts))
-    return "".join(tight(line)+"\n" for line in lean(script).splitlines())
+    lines = (tight(line) for line in lean(script).splitlines())
+    return "".join(line+("" if line[-1] in ";{,(" else "\n") for line in lines)
 
 
 def build(name):

@@ -29,7 +29,7 @@ def code_lines(text): return [line for line in text.splitlines() if line.strip()
 
 def prose(path):
     "Words of a notebook's text, without marks and tags"
-    return sum(len(re.sub(r"</?[a-z][^>]*>|[`$|#*>\[\]()!-]", " ", text).split()) for text in cells(path, "markdown"))
+    return sum(len(re.sub(r"</?[a-z][^<>]*>|[`$|#*>\[\]()!-]", " ", text).split()) for text in cells(path, "markdown"))
 
 
 def written(path):

@@ -1,9 +1,12 @@
 """Run the notebooks in a real kernel, store their outputs, and make the pictures and the README from them.
 
-usage: python tools/outputs.py [notebook ...]        without arguments: all of them
+usage: python tools/outputs.py [--controls] [notebook ...]
+
+Without notebooks: all of them. With --controls only what `interact` shows is stored anew; cells below the last control are not run.
 """
 import base64
-import json
+import copy
+import io
 import os
 import re
 import sys
@@ -11,56 +14,64 @@ import tempfile
 import time
 from pathlib import Path
 import nbformat
+import numpy as np
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from nbdev.clean import nbdev_clean
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/"nbs"
-WIDGETS = "application/vnd.jupyter.widget-state+json"
-VIEW = "application/vnd.jupyter.widget-view+json"
+CONTROL = re.compile(r"^@?interact\(", re.MULTILINE)
+STORING = "from genesis_course.controls import store_controls\nstore_controls()"
 
 
 def order(path): return {"backstage": 0, "answers": 2}.get(path.parent.name, 1), path.name == "index.ipynb", path.name
 
 
-def run(path):
+def run(path, controls_only=False):
     "Execute one notebook in its own folder and store what its cells show"
     notebook = nbformat.read(path, as_version=4)
+    controls = [number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code" and CONTROL.search(cell.source)]
+    stored = controls if controls_only else range(len(notebook.cells))
+    if not stored: return
+    book = copy.deepcopy(notebook)
+    book.cells = [nbformat.v4.new_code_cell(STORING if controls else "pass"), *book.cells[:max(stored)+1]]
     started = time.perf_counter()
-    # With widgets on a busy machine nbclient now and then overlooks the reply of a cell and finds it when its time is up.
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    # On a busy machine nbclient now and then overlooks the reply of a cell and finds it when its time is up.
+    NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     print(f"{path.relative_to(ROOT)}: {time.perf_counter()-started:.0f} s", flush=True)
-    for number, cell in enumerate(notebook.cells):
+    for number in stored:
+        cell = notebook.cells[number] = book.cells[number+1]
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr": print(f"  cell {number} writes to stderr: {output.text[:120]!r}")
-    tidy(notebook)
+            if number in controls and "text/html" in output.get("data", {}): print(f"  a control of {len(output.data['text/html']):,} bytes")
+    lighten(notebook)
+    notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, path)
     nbdev_clean(str(path))
 
 
-def tidy(notebook):
-    "Number the widgets in order of appearance and drop those that nothing shows, so that a second run stores the same bytes"
-    state = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
-    shown = [output["data"][VIEW]["model_id"] for cell in notebook.cells for output in cell.get("outputs", []) if VIEW in output.get("data", {})]
-    reached = []
-    while shown:
-        model = shown.pop(0)
-        if model in reached or model not in state: continue
-        reached.append(model)
-        shown += re.findall(r"IPY_MODEL_(\w+)", json.dumps(state[model], sort_keys=True))
-    names = {model: f"{i:032x}" for i, model in enumerate(reached)}
-    text = json.dumps({names[model]: state[model] for model in reached})
+def lighten(notebook):
+    "The same pictures in smaller files"
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            view = output.get("data", {}).get(VIEW)
-            if view: view["model_id"] = names.get(view["model_id"], view["model_id"])
-    for model, name in names.items(): text = text.replace(model, name)
-    state = json.loads(text)
-    for model in state.values():                        # messages that interact captured carry ids of their own
-        if "msg_id" in model.get("state", {}): model["state"]["msg_id"] = ""
-    if state: notebook.metadata["widgets"] = {WIDGETS: {"state": state, "version_major": 2, "version_minor": 0}}
-    else: notebook.metadata.pop("widgets", None)
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = base64.b64encode(lighter(base64.b64decode(output.data["image/png"]))).decode()+"\n"
+
+
+def lighter(png):
+    "The same picture in a smaller file: without an empty fourth channel, grey where it is, in 256 colours where nobody can tell"
+    picture = Image.open(io.BytesIO(png))
+    if getattr(picture, "n_frames", 1) > 1 or picture.convert("RGBA").getchannel("A").getextrema() != (255, 255): return png
+    plain, made = picture.convert("RGB"), [png]
+    for other, far in ((plain, 0), (plain.convert("L"), 0), (plain.quantize(256, dither=Image.Dither.NONE, kmeans=2), 64)):
+        error = np.abs(np.asarray(other.convert("RGB")).astype(int)-np.asarray(plain))
+        if error.max() > far or error.mean() > 0.3 or np.quantile(error, 0.999) > 16: continue
+        file = io.BytesIO()
+        other.save(file, "PNG", optimize=True, dpi=picture.info.get("dpi"))
+        made.append(file.getvalue())
+    return min(made, key=len)
 
 
 def pictures():
@@ -92,7 +103,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as home:
         os.environ["GENESIS_HOME"] = home
         for name in ("GENESIS_DATA", "GENESIS_DATASET"): os.environ.pop(name, None)
-        chosen = [Path(name).resolve() for name in sys.argv[1:]] or [path for path in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
-        for path in sorted(chosen, key=order): run(path)
+        chosen = [Path(name).resolve() for name in sys.argv[1:] if name != "--controls"] or [path for path in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+        for path in sorted(chosen, key=order): run(path, "--controls" in sys.argv)
     pictures()
     readme()

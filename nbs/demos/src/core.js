@@ -1,7 +1,11 @@
 // What all live models share: reading weights, a little linear algebra, and a page that everybody can use.
 "use strict";
 
-const $ = id => document.getElementById(id);
+const Floats = Float32Array, $ = id => document.getElementById(id), sheet = () => document.createElement("canvas"), now = () => performance.now();
+
+function hear(place, events, does) {
+  for (const event of events.split(" ")) place.addEventListener(event, does);
+}
 
 // ---- Weights: a safetensors file, base64, in <script id="weights">. Half precision becomes 32 bits.
 
@@ -25,7 +29,7 @@ function crc32(bytes) {
 }
 
 function floatsOfHalves(halves) {
-  const bits = new Uint32Array(halves.length), floats = new Float32Array(bits.buffer);
+  const bits = new Uint32Array(halves.length), floats = new Floats(bits.buffer);
   for (let i = 0; i < halves.length; i++) {
     const half = halves[i], sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, rest = half & 1023;
     if (exponent) bits[i] = sign | (exponent === 31 ? 0xff : exponent + 112) << 23 | rest << 13;
@@ -34,7 +38,7 @@ function floatsOfHalves(halves) {
   return floats;
 }
 
-// {name: Float32Array}, and what the file says about itself
+// {name: Floats}, and what the file says about itself
 function readWeights(bytes) {
   const length = new DataView(bytes.buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
@@ -43,7 +47,7 @@ function readWeights(bytes) {
   delete header.__metadata__;
   for (const [name, { dtype, data_offsets: [from, to] }] of Object.entries(header)) {
     const part = bytes.slice(8 + length + from, 8 + length + to).buffer;
-    weights[name] = dtype === "F16" ? floatsOfHalves(new Uint16Array(part)) : dtype === "U8" ? new Uint8Array(part) : new Float32Array(part);
+    weights[name] = dtype === "F16" ? floatsOfHalves(new Uint16Array(part)) : dtype === "U8" ? new Uint8Array(part) : new Floats(part);
   }
   return { weights, about };
 }
@@ -52,7 +56,7 @@ function readWeights(bytes) {
 
 // y = x Wᵀ + b; x has `rows` rows, W a row for each output, as in PyTorch. Four outputs at once read x only once.
 function linear(x, rows, weight, bias) {
-  const inputs = x.length / rows, outputs = weight.length / inputs, y = new Float32Array(rows * outputs);
+  const inputs = x.length / rows, outputs = weight.length / inputs, y = new Floats(rows * outputs);
   for (let r = 0; r < rows; r++) {
     const from = r * inputs, to = r * outputs;
     let o = 0;
@@ -82,7 +86,7 @@ function add(x, y) {
 }
 
 function layerNorm(x, rows, weight, bias) {
-  const width = weight.length, y = new Float32Array(x.length);
+  const width = weight.length, y = new Floats(x.length);
   for (let r = 0; r < rows; r++) {
     const row = x.subarray(r * width, (r + 1) * width);
     let mean = 0, variance = 0;
@@ -110,7 +114,7 @@ function softmax(scores) {
 // Maps are {x, channels, height, width}, with the channels of a pixel side by side.
 // Their windows, a row each: [high·wide, kernel·kernel·channels]
 function windows(maps, kernel, stride, top, left, high, wide) {
-  const { x, channels, height, width } = maps, size = channels * kernel * kernel, rows = new Float32Array(high * wide * size);
+  const { x, channels, height, width } = maps, size = channels * kernel * kernel, rows = new Floats(high * wide * size);
   let to = 0;
   for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) for (let k = 0; k < kernel; k++) for (let l = 0; l < kernel; l++, to += channels) {
     const y = i * stride - top + k, z = j * stride - left + l;
@@ -122,7 +126,7 @@ function windows(maps, kernel, stride, top, left, high, wide) {
 
 // Weights of a convolution, [outputs, channels, kernel·kernel] in PyTorch, in the order of these windows
 function byPlace(weight, channels, places) {
-  const y = new Float32Array(weight.length);
+  const y = new Floats(weight.length);
   let to = 0;
   for (let from = 0; from < weight.length; from += channels * places) for (let p = 0; p < places; p++) for (let c = 0; c < channels; c++) y[to++] = weight[from + c * places + p];
   return y;
@@ -137,7 +141,7 @@ function convolve(maps, layer, kernel, stride = 1, padding = kernel >> 1) {
 // A layer and the batch norm after it, which in evaluation only stretches and moves its outputs, as one layer
 function fold(weights, layer, norm, share = 1) {
   const of = name => weights[`${norm}.${name}`], old = weights[layer + ".bias"], channels = of("weight").length, outputs = channels * share;
-  const weight = weights[layer + ".weight"].slice(), inputs = weight.length / outputs, bias = new Float32Array(outputs);
+  const weight = weights[layer + ".weight"].slice(), inputs = weight.length / outputs, bias = new Floats(outputs);
   for (let o = 0; o < outputs; o++) {
     const c = Math.floor(o / share), scale = of("weight")[c] / Math.sqrt(of("running_var")[c] + 1e-5);
     for (let i = 0; i < inputs; i++) weight[o * inputs + i] *= scale;
@@ -155,7 +159,7 @@ function randomNumbers(seed) {
     return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
   };
   const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  return { uniform, normal, normals: count => Float32Array.from({ length: count }, normal) };
+  return { uniform, normal, normals: count => Floats.from({ length: count }, normal) };
 }
 
 // ---- The page
@@ -186,7 +190,7 @@ function followTheme() {
     const light = body && body.classList.contains("quarto-light") || body && body.dataset.jpThemeLight === "true" || says === "light";
     document.documentElement.dataset.theme = dark || !light && system.matches ? "dark" : "light";
   };
-  system.addEventListener("change", look);
+  hear(system, "change", look);
   if (host && host.body) for (const place of [host.body, host.documentElement]) new MutationObserver(look).observe(place, { attributes: true });
   look();
   // inside a page of ours, the frame is as high as what is in it
@@ -208,21 +212,21 @@ function sharpen(canvas, width, height, most = 2) {
 // Calls frame(seconds since the last one) while it answers true; wake it with the function that this gives back
 function animation(frame) {
   let running = false, last = 0;
-  const step = now => {
-    const seconds = Math.min((now - last) / 1000, 0.05);
-    last = now;
+  const step = time => {
+    const seconds = Math.min((time - last) / 1000, 0.05);
+    last = time;
     running = frame(seconds);
     if (running) requestAnimationFrame(step);
   };
   return () => {
     if (running) return;
     running = true;
-    requestAnimationFrame(now => { last = now - 16; step(now); });
+    requestAnimationFrame(time => { last = time - 16; step(time); });
   };
 }
 
 // Pixels [-1, 1] of a picture, white ink on a ground that stays clear, as a small canvas that can be drawn at any size
-function pictureOf(pixels, side, canvas = document.createElement("canvas")) {
+function pictureOf(pixels, side, canvas = sheet()) {
   canvas.width = canvas.height = side;
   const image = new ImageData(side, side);
   for (let i = 0; i < side * side; i++) image.data.set([255, 255, 255, (pixels[i] + 1) * 127.5], 4 * i);
@@ -246,14 +250,14 @@ function trace(context, strokes, width, scale = 1, left = 0, top = 0) {
 
 // Strokes as 28 × 28 pixels in [-1, 1], as MNIST was made: 20 pixels high or wide, the centre of mass in the middle
 function pixelsOf(strokes) {
-  const xs = strokes.flat().map(point => point[0]), ys = strokes.flat().map(point => point[1]), fine = 4, side = 28 * fine, canvas = document.createElement("canvas");
+  const xs = strokes.flat().map(point => point[0]), ys = strokes.flat().map(point => point[1]), fine = 4, side = 28 * fine, canvas = sheet();
   const scale = 17.5 / Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 0.12), context = canvas.getContext("2d", { willReadFrequently: true });
   let left = 14 - scale * (Math.max(...xs) + Math.min(...xs)) / 2, top = 14 - scale * (Math.max(...ys) + Math.min(...ys)) / 2;
   canvas.width = canvas.height = side;
   for (let turn = 0; ; turn++) {
     context.clearRect(0, 0, side, side);
     trace(context, strokes, 2.5 * fine, scale * fine, left * fine, top * fine);
-    const data = context.getImageData(0, 0, side, side).data, pixels = new Float32Array(784).fill(-1);
+    const data = context.getImageData(0, 0, side, side).data, pixels = new Floats(784).fill(-1);
     for (let i = 0; i < side; i++) for (let j = 0; j < side; j++) pixels[(i / fine | 0) * 28 + (j / fine | 0)] += 2 * data[4 * (i * side + j) + 3] / 255 / fine ** 2;
     if (turn) return { pixels, scale, left, top };
     let mass = 0, x = 0, y = 0;
@@ -269,7 +273,7 @@ function pen(canvas, { begin, more, end, on = () => true }) {
   const keys = { at: null, down: false }, near = value => Math.max(0.02, Math.min(0.98, value));
   let held = false;
   const point = event => { const box = canvas.getBoundingClientRect(); return [near((event.clientX - box.left) / box.width), near((event.clientY - box.top) / box.height)]; };
-  canvas.addEventListener("pointerdown", event => {
+  hear(canvas, "pointerdown", event => {
     if (!on()) return;
     event.preventDefault();
     canvas.focus({ preventScroll: true });
@@ -277,9 +281,9 @@ function pen(canvas, { begin, more, end, on = () => true }) {
     held = true;
     begin(point(event));
   });
-  canvas.addEventListener("pointermove", event => { if (held) for (const each of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) more(point(each)); });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { if (held) { held = false; end(); } });
-  canvas.addEventListener("keydown", event => {
+  hear(canvas, "pointermove", event => { if (held) for (const each of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) more(point(each)); });
+  hear(canvas, "pointerup pointercancel", () => { if (held) { held = false; end(); } });
+  hear(canvas, "keydown", event => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (!on() || !way && event.key !== " ") return;
     event.preventDefault();
@@ -293,15 +297,15 @@ function pen(canvas, { begin, more, end, on = () => true }) {
       say("The pen is down.");
     } else end();
   });
-  canvas.addEventListener("blur", () => { if (keys.down) end(); Object.assign(keys, { at: null, down: false }); });
+  hear(canvas, "blur", () => { if (keys.down) end(); Object.assign(keys, { at: null, down: false }); });
   return keys;
 }
 
 // Reads the weights, then runs the page; whatever goes wrong becomes a sentence
 function live(page) {
-  addEventListener("error", event => /^ResizeObserver/.test(event.message) || fail("Something went wrong on this page. Loading it again may help; if not, please report it."));
+  hear(window, "error", event => /^ResizeObserver/.test(event.message) || fail("Something went wrong on this page. Loading it again may help; if not, please report it."));
   try {
-    const context = document.createElement("canvas").getContext("2d");
+    const context = sheet().getContext("2d");
     if (!context || !window.ResizeObserver || !window.TextDecoder) throw 0;
     followTheme();
   } catch { return fail("This browser lacks a function that the page needs. A newer one will show it."); }

@@ -14,7 +14,7 @@ class ConvGenerator {
   phases({ weight, bias }, channels) {
     const all = [];
     for (let a = 0; a < 2; a++) for (let b = 0; b < 2; b++) {
-      const small = new Float32Array(weight.length / 9 * 4);
+      const small = new Floats(weight.length / 9 * 4);
       for (let pair = 0; pair < weight.length / 9; pair++) for (let k = 0; k < 3; k++) for (let l = 0; l < 3; l++)
         small[pair * 4 + (k + 1 - a >> 1) * 2 + (l + 1 - b >> 1)] += weight[pair * 9 + k * 3 + l];
       all.push({ a, b, weight: byPlace(small, channels, 4), bias });
@@ -23,7 +23,7 @@ class ConvGenerator {
   }
 
   double(maps, phases) {
-    const { height, width } = maps, channels = phases[0].bias.length, x = new Float32Array(4 * height * width * channels);
+    const { height, width } = maps, channels = phases[0].bias.length, x = new Floats(4 * height * width * channels);
     for (const { a, b, weight, bias } of phases) {
       const part = linear(windows(maps, 2, 1, 1 - a, 1 - b, height, width), height * width, weight, bias);
       for (let i = 0; i < height; i++) for (let j = 0; j < width; j++) {
@@ -36,7 +36,7 @@ class ConvGenerator {
 
   // What the network is asked for: noise and the vector of a class, one after the other
   code(noise, label) {
-    const code = new Float32Array(2 * this.latent_dim);
+    const code = new Floats(2 * this.latent_dim);
     code.set(noise);
     code.set(this.labels.subarray(label * this.latent_dim, (label + 1) * this.latent_dim), this.latent_dim);
     return code;
@@ -44,7 +44,7 @@ class ConvGenerator {
 
   // Pixels in [-1, 1], row by row
   draw(code) {
-    const { side, channels } = this, flat = relu(linear(code, 1, this.stem.weight, this.stem.bias)), x = new Float32Array(flat.length);
+    const { side, channels } = this, flat = relu(linear(code, 1, this.stem.weight, this.stem.bias)), x = new Floats(flat.length);
     for (let c = 0; c < channels; c++) for (let p = 0; p < side * side; p++) x[p * channels + c] = flat[c * side * side + p];
     let maps = { x, channels, height: side, width: side };
     for (const phases of this.doubling) maps = this.double(maps, phases);
@@ -55,18 +55,18 @@ class ConvGenerator {
 function ganPage(weights, about) {
   const model = new ConvGenerator(weights, about.settings), random = randomNumbers(Date.now()), side = model.size;
   const canvas = $("stage"), context = canvas.getContext("2d"), count = 40, moments = 25;
-  const page = { model, tiles: [], from: null, to: null, share: 0, frames: [], wanted: 0, playing: false, mode: "" };
+  const page = { model, tiles: [], from: null, to: null, share: 0, frames: [], playing: false, mode: "" };
 
   // ---- The wall
 
   for (let digit = 0; digit < 10; digit++) $("kind").append(new Option(`only ${digit}s`, digit));
   for (let k = 0; k < count; k++) {
-    const button = document.createElement("button"), picture = document.createElement("canvas");
+    const button = document.createElement("button"), picture = sheet();
     button.type = "button";
     button.append(picture);
     $("wall").append(button);
     page.tiles.push({ button, picture });
-    button.addEventListener("click", () => choose(page.tiles[k]));
+    hear(button, "click", () => choose(page.tiles[k]));
   }
 
   function renew(same) {
@@ -133,9 +133,9 @@ function ganPage(weights, about) {
 
   let phase = 0;
   const wake = animation(seconds => {
-    const until = performance.now() + 7;       // draw what is still missing, but leave the browser its time
+    const until = now() + 7;       // draw what is still missing, but leave the browser its time
     let missing = true;
-    while (missing && performance.now() < until) {
+    while (missing && now() < until) {
       const k = [...Array(moments).keys()].find(k => page.line && !page.frames[k]), tile = page.tiles.find(tile => !tile.drawn);
       if (k !== undefined && (k % 3 === 0 || !tile)) frame(k);
       else if (tile) { pictureOf(model.draw(tile.code), side, tile.picture); tile.drawn = true; }
@@ -161,14 +161,14 @@ function ganPage(weights, about) {
     page.mode = "";
     wake();
   }
-  $("play").addEventListener("click", () => toAndFro(!page.playing));
-  $("walk").addEventListener("input", () => { const share = Number($("walk").value); toAndFro(false); page.share = share; draw(); });
-  $("kind").addEventListener("change", () => { renew(false); say(`New drawings${$("kind").value ? ", all of them asked for as " + $("kind").value : ""}.`); });
-  $("noise").addEventListener("input", () => { $("noise-is").textContent = Number($("noise").value).toFixed(2); renew(true); });
-  $("new").addEventListener("click", () => { renew(false); say("New drawings. Tap one."); });
+  hear($("play"), "click", () => toAndFro(!page.playing));
+  hear($("walk"), "input", () => { const share = Number($("walk").value); toAndFro(false); page.share = share; draw(); });
+  hear($("kind"), "change", () => { renew(false); say(`New drawings${$("kind").value ? ", all of them asked for as " + $("kind").value : ""}.`); });
+  hear($("noise"), "input", () => { $("noise-is").textContent = Number($("noise").value).toFixed(2); renew(true); });
+  hear($("new"), "click", () => { renew(false); say("New drawings. Tap one."); });
   let hand = null;
-  canvas.addEventListener("pointerdown", event => { hand = event.clientX; canvas.setPointerCapture(event.pointerId); });
-  canvas.addEventListener("pointermove", event => {
+  hear(canvas, "pointerdown", event => { hand = event.clientX; canvas.setPointerCapture(event.pointerId); });
+  hear(canvas, "pointermove", event => {
     if (hand === null) return;
     const share = Math.max(0, Math.min(1, page.share + (event.clientX - hand) / canvas.clientWidth * 1.5));
     hand = event.clientX;
@@ -176,7 +176,7 @@ function ganPage(weights, about) {
     page.share = share;
     draw();
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { hand = null; });
+  hear(canvas, "pointerup pointercancel", () => { hand = null; });
 
   renew(false);
   lead(page.tiles[3], page.tiles[8]);

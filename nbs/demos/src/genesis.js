@@ -10,7 +10,7 @@ class GenesisParticle {
 
   // A sunflower, turned and shaken at random
   cloud(count, random, jitter = 0.05) {
-    const position = new Float32Array(2 * count), turn = 2 * Math.PI * random.uniform(), golden = Math.PI * (3 - Math.sqrt(5));
+    const position = new Floats(2 * count), turn = 2 * Math.PI * random.uniform(), golden = Math.PI * (3 - Math.sqrt(5));
     for (let i = 0; i < count; i++) {
       const angle = golden * (i + 0.5) + turn, radius = Math.sqrt((i + 0.5) / count);
       position[2 * i] = radius * Math.cos(angle) + jitter * random.normal();
@@ -21,8 +21,8 @@ class GenesisParticle {
 
   // Every particle attends to all: softmax(Q Kᵀ/√d) V, head by head
   interaction(hidden, count) {
-    const { width, heads } = this, size = width / heads, all = new Float32Array(count * width);
-    const qkv = this.layer("dynamics.attention.qkv", hidden, count), q = new Float32Array(count * size), k = q.slice(), v = q.slice();
+    const { width, heads } = this, size = width / heads, all = new Floats(count * width);
+    const qkv = this.layer("dynamics.attention.qkv", hidden, count), q = new Floats(count * size), k = q.slice(), v = q.slice();
     for (let h = 0; h < heads; h++) {
       for (let i = 0; i < count; i++) for (let d = 0; d < size; d++) {
         const at = i * 3 * width + h * size + d;
@@ -42,9 +42,9 @@ class GenesisParticle {
   move(start, noise, condition) {
     const { width, steps, octaves, noise_dim, dt, damping, weights } = this, count = start.length / 2;
     const film = this.layer("dynamics.film.2", relu(this.layer("dynamics.film.0", condition, 1)), 1);
-    const inputs = 4 + 4 * octaves + noise_dim, seen = new Float32Array(count * inputs);
+    const inputs = 4 + 4 * octaves + noise_dim, seen = new Floats(count * inputs);
     let position = start;
-    const hidden = new Float32Array(count * width), velocity = new Float32Array(2 * count), path = [start];
+    const hidden = new Floats(count * width), velocity = new Floats(2 * count), path = [start];
     const norm = name => layerNorm(hidden, count, weights[name + ".weight"], weights[name + ".bias"]);
     for (let step = 0; step < steps; step++) {
       for (let i = 0; i < count; i++) {
@@ -108,7 +108,7 @@ class Brush {
   dab(density, speed) {
     const level = Math.round(47 * Math.min(Math.max(Math.log(density) / 3 + 0.5, 0), 1)), tint = Math.round(7 * Math.min(speed, 1)), key = 8 * level + tint;
     if (this.dabs.has(key)) return this.dabs.get(key);
-    const side = 64, canvas = document.createElement("canvas"), image = new ImageData(side, side), most = Math.exp(3 * (level / 47 - 0.5));
+    const side = 64, canvas = sheet(), image = new ImageData(side, side), most = Math.exp(3 * (level / 47 - 0.5));
     const warm = tint / 7, colour = [255, 255 - 150 * warm ** 1.3, 255 - 215 * Math.sqrt(warm) * (1 - warm / 3)];
     canvas.width = canvas.height = side;
     for (let i = 0; i < side * side; i++) {
@@ -138,14 +138,14 @@ class Digit {
     this.cloud = this.model.cloud(count, this.random);
     if (!this.own) this.z = this.random.normals(this.model.latent_dim);
     this.position = this.cloud.position;
-    this.velocity = new Float32Array(2 * count);
-    this.speed = new Float32Array(count);
+    this.velocity = new Floats(2 * count);
+    this.speed = new Floats(count);
     this.brush = null;
   }
 
   // What is asked for: noise, and classes; a walk from one class to the other mixes them
   condition(noise, from, to, share) {
-    const asked = new Float32Array(this.model.latent_dim + this.model.classes);
+    const asked = new Floats(this.model.latent_dim + this.model.classes);
     asked.set(this.z.map(value => (this.own ? 1 : noise) * value));
     asked[this.model.latent_dim + from] += 1 - share;
     asked[this.model.latent_dim + to] += share;
@@ -167,8 +167,8 @@ class Digit {
   // Particles laid along strokes (u, v) of the square [-1, 1]², as a pen would leave them
   ink(strokes) {
     const points = strokes.flat(), count = this.speed.length, raw = u => u / Math.sqrt(1.001 - Math.min(1, u * u));
-    this.position = Float32Array.from({ length: 2 * count }, (_, k) => raw(points[Math.floor((k >> 1) / count * points.length)][k % 2]));
-    this.brush = Float32Array.from({ length: 3 * count }, (_, k) => k % 3 < 2 ? 0.07 : 1.5);
+    this.position = Floats.from({ length: 2 * count }, (_, k) => raw(points[Math.floor((k >> 1) / count * points.length)][k % 2]));
+    this.brush = Floats.from({ length: 3 * count }, (_, k) => k % 3 < 2 ? 0.07 : 1.5);
     this.inked = this.own = true;
   }
 
@@ -205,7 +205,7 @@ class Digit {
 
 function genesisPage(weights, about) {
   const model = new GenesisParticle(weights, about.settings), encoder = new DigitEncoder(weights), brush = new Brush(), random = randomNumbers(Date.now());
-  const canvas = $("stage"), context = canvas.getContext("2d"), most = 8, words = ["none", "One cloud", "Two clouds", "Three clouds", "Four clouds", "Five clouds", "Six clouds", "Seven clouds", "Eight clouds"];
+  const canvas = $("stage"), context = canvas.getContext("2d"), most = 8, words = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"].map((word, k) => `${word} cloud${k === 1 ? "" : "s"}`);
   const page = { model, encoder, context, strokes: [], brush, digits: [], labels: [], mode: "rest", side: 0, columns: 1, idle: 0, cost: 0 };
   let goals = [];
 
@@ -226,12 +226,12 @@ function genesisPage(weights, about) {
 
   // Each digit's law is asked anew; eased: the particles start from where they are
   function flow(eased, which = page.digits) {
-    const noise = Number($("noise").value), share = Number($("walk").value), began = performance.now();
+    const noise = Number($("noise").value), share = Number($("walk").value), began = now();
     for (const digit of which) {
       const place = page.digits.indexOf(digit), from = page.labels[place];
       digit.flow(digit.condition(noise, from, goals.length ? goals[place % goals.length] : from, share), eased && digit.brush);
     }
-    page.cost = (performance.now() - began) / which.length / model.steps;
+    page.cost = (now() - began) / which.length / model.steps;
   }
 
   function finish() {
@@ -377,7 +377,7 @@ function genesisPage(weights, about) {
     end() { if (page.mode === "draw") page.pause = setTimeout(redraw, calm() ? 0 : 900); },
   });
   const inFrame = ([x, y]) => [Math.max(0, Math.min(1, (x - 0.5) * canvas.width / canvas.height + 0.5)), y];
-  $("draw").addEventListener("click", () => { if (page.mode === "draw") renew(true); else drawing(true); });
+  hear($("draw"), "click", () => { if (page.mode === "draw") renew(true); else drawing(true); });
 
   // ---- Hands: a mouse that passes, a finger that wipes sideways, arrow keys, a button
 
@@ -395,7 +395,7 @@ function genesisPage(weights, about) {
   }
 
   let hand = null;
-  canvas.addEventListener("pointermove", event => {
+  hear(canvas, "pointermove", event => {
     const before = hand, box = canvas.getBoundingClientRect();
     hand = { x: (event.clientX - box.left) * page.ratio, y: (event.clientY - box.top) * page.ratio };
     if (!before || calm()) return;
@@ -406,31 +406,31 @@ function genesisPage(weights, about) {
       digit.shove((hand.x - left) * 2 / page.side - 1, (hand.y - top) * 2 / page.side - 1, dx, dy);
     }));
   });
-  for (const name of ["pointerleave", "pointerdown", "pointercancel", "pointerup"]) canvas.addEventListener(name, () => { hand = null; });
+  hear(canvas, "pointerleave pointerdown pointercancel pointerup", () => { hand = null; });
 
   const gust = (dx, dy) => push(() => page.digits.forEach(digit => digit.shove(0, 0, dx, dy, 0.8)));
-  canvas.addEventListener("keydown", event => {
+  hear(canvas, "keydown", event => {
     const way = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25], " ": [0.2, -0.15] }[event.key];
     if (!way || page.mode === "draw") return;
     event.preventDefault();
     gust(...way);
   });
-  $("push").addEventListener("click", () => { const angle = 2 * Math.PI * random.uniform(); gust(0.25 * Math.cos(angle), 0.25 * Math.sin(angle)); });
+  hear($("push"), "click", () => { const angle = 2 * Math.PI * random.uniform(); gust(0.25 * Math.cos(angle), 0.25 * Math.sin(angle)); });
 
   // ---- Controls
 
   const handwriting = () => { const value = Number($("noise").value); $("noise-is").textContent = `${value < 0.4 ? "like print" : value < 1 ? "neat" : value < 1.3 ? "free" : "wild"}, × ${value.toFixed(2)}`; };
-  $("digits").addEventListener("input", () => { $("walk").value = 0; $("walk-is").textContent = "0 %"; goals = []; renew(false); });
-  $("particles").addEventListener("input", () => {
+  hear($("digits"), "input", () => { $("walk").value = 0; $("walk-is").textContent = "0 %"; goals = []; renew(false); });
+  hear($("particles"), "input", () => {
     const count = particles();
     if (!page.own || !count) return renew(true);
     page.digits[0].renew(count);
     run(false);
   });
-  $("new").addEventListener("click", () => renew(true));
-  $("stream").addEventListener("click", () => { if (typed("digits") && particles()) run(false); });
-  $("noise").addEventListener("input", () => { handwriting(); if (typed("digits") && particles()) jump(); });
-  $("moment").addEventListener("input", () => {
+  hear($("new"), "click", () => renew(true));
+  hear($("stream"), "click", () => { if (typed("digits") && particles()) run(false); });
+  hear($("noise"), "input", () => { handwriting(); if (typed("digits") && particles()) jump(); });
+  hear($("moment"), "input", () => {
     const moment = Number($("moment").value);
     drawing(false);
     page.mode = "rest";
@@ -453,8 +453,8 @@ function genesisPage(weights, about) {
     if (goals.length) jump();
   }
   function sayWalk() { say(`${Math.round(100 * Number($("walk").value))} % of the way from ${page.labels.join(" ")} to ${page.labels.map((_, k) => goals[k % goals.length]).join(" ")}: each cloud is asked for both at once.`); }
-  $("walk").addEventListener("input", walk);
-  $("goal").addEventListener("input", () => { if (typed("goal")) { if (Number($("walk").value)) walk(); else say("Now move the slider beside it."); } });
+  hear($("walk"), "input", walk);
+  hear($("goal"), "input", () => { if (typed("goal")) { if (Number($("walk").value)) walk(); else say("Now move the slider beside it."); } });
 
   new ResizeObserver(fit).observe(canvas.parentElement);
   handwriting();

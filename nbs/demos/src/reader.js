@@ -17,14 +17,14 @@ class DigitReader {
       relu(maps.x);
       if (pool) maps = this.halve(maps);
     }
-    const { x, channels, height, width } = maps, mean = new Float32Array(channels);
+    const { x, channels, height, width } = maps, mean = new Floats(channels);
     for (let k = 0; k < x.length; k++) mean[k % channels] += x[k] / (height * width);
     return linear(mean, 1, this.head.weight, this.head.bias);
   }
 
   // The largest of each two by two
   halve({ x, channels, height, width }) {
-    const half = { x: new Float32Array(x.length / 4), channels, height: height / 2, width: width / 2 };
+    const half = { x: new Floats(x.length / 4), channels, height: height / 2, width: width / 2 };
     for (let i = 0; i < height; i++) for (let j = 0; j < width; j++) for (let c = 0; c < channels; c++) {
       const to = ((i >> 1) * half.width + (j >> 1)) * channels + c;
       half.x[to] = Math.max(half.x[to], x[(i * width + j) * channels + c]);       // never below 0, after a ReLU
@@ -49,13 +49,13 @@ const STROKES = ["51 31 13 16 28 49 68 76 73 61 41", "33 52 51 55 59", "23 31 51
 
 function readerPage(weights) {
   const model = new DigitReader(weights), random = randomNumbers(Date.now()), paper = $("paper"), seen = $("seen");
-  const page = { model, strokes: [], pen: null, asked: null, pixels: null, spots: [], script: [], lit: [] }, buttons = [];
+  const page = { model, strokes: [], pen: null, asked: null, pixels: null, spots: [], script: [] }, buttons = [];
 
   for (let digit = 0; digit < 10; digit++) {
     const button = document.createElement("button");
     button.type = "button";
     button.innerHTML = `<i></i><span>${digit}</span><span class="sure">–</span>`;
-    button.addEventListener("click", () => { page.asked = digit; mark(); show(); if (page.logits) say(digit === page.answer ? `What speaks for a ${digit}: the blue ink.` : `Why not a ${digit}? The orange ink speaks against it.`); });
+    hear(button, "click", () => { page.asked = digit; mark(); show(); if (page.logits) say(digit === page.answer ? `What speaks for a ${digit}: the blue ink.` : `Why not a ${digit}? The orange ink speaks against it.`); });
     $("classes").append(button);
     buttons.push(button);
   }
@@ -107,7 +107,7 @@ function readerPage(weights) {
     const width = Math.min(seen.parentElement.clientWidth / 2 - 7, 420), ratio = sharpen(seen, width, width), context = seen.getContext("2d"), size = width * ratio, step = size / 28;
     context.clearRect(0, 0, size, size);
     if (page.pixels) {
-      const heat = new Float32Array(784), count = new Float32Array(784);
+      const heat = new Floats(784), count = new Floats(784);
       for (const spot of page.spots) if (spot.loss) for (const k of around(spot.i, spot.j)) { heat[k] += spot.loss[page.asked]; count[k]++; }
       const most = Math.max(1e-6, ...heat.map((sum, k) => Math.abs(sum) / Math.max(count[k], 1)));
       page.heat = heat.map((sum, k) => sum / Math.max(count[k], 1) / most);
@@ -145,15 +145,15 @@ function readerPage(weights) {
       show();
       return true;
     }
-    const began = performance.now();
+    const began = now();
     if (page.pen && page.fresh && began > (page.rest || 0)) {       // on a slow machine the pen comes first
       page.fresh = false;
       read();
-      page.rest = performance.now() + 2 * (performance.now() - began);
+      page.rest = now() + 2 * (now() - began);
     }
     const until = began + 7;
     let open = page.pen ? null : page.spots.find(spot => !spot.loss);
-    for (; open && performance.now() < until; open = page.spots.find(spot => !spot.loss)) cover(open);
+    for (; open && now() < until; open = page.spots.find(spot => !spot.loss)) cover(open);
     show();
     return Boolean(open) && !page.pen;
   });
@@ -211,10 +211,10 @@ function readerPage(weights) {
     wake();
   }
 
-  $("clear").addEventListener("click", () => { clear(); say("A clean sheet: draw a digit."); });
-  $("example").addEventListener("click", () => example());
+  hear($("clear"), "click", () => { clear(); say("A clean sheet: draw a digit."); });
+  hear($("example"), "click", () => example());
   new ResizeObserver(show).observe(paper.parentElement);
-  say("A digit draws itself. Then it is your turn: draw over it.");
+  say("Now it is your turn: draw over it.");
   example(Math.floor(2 + 8 * random.uniform()));
   return Object.assign(page, { example, ready: () => !page.script.length && page.logits && page.spots.every(spot => spot.loss) });
 }

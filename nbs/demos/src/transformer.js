@@ -41,11 +41,11 @@ class Transformer {
     this.past = [...this.past.slice(-this.kernel + 1), embedding];
     this.caches.forEach((cache, layer) => {
       const part = name => weights[`blocks.${layer}.${name}.weight`], norm = name => layerNorm(x, 1, part(name), weights[`blocks.${layer}.${name}.bias`]);
-      const qkv = linear(norm("norm1"), 1, part("attention.qkv")), query = this.rotate(qkv.slice(0, width)), found = new Float32Array(width);
+      const qkv = linear(norm("norm1"), 1, part("attention.qkv")), query = this.rotate(qkv.slice(0, width)), found = new Floats(width);
       cache.push({ key: this.rotate(qkv.slice(width, 2 * width)), value: qkv.slice(2 * width) });
       if (cache.length > context) cache.shift();
       for (let h = 0; h < width; h += size) {
-        const shares = softmax(Float32Array.from(cache, ({ key }) => {
+        const shares = softmax(Floats.from(cache, ({ key }) => {
           let sum = 0;
           for (let i = h; i < h + size; i++) sum += query[i] * key[i];
           return sum / Math.sqrt(size);
@@ -105,7 +105,7 @@ function transformerPage(weights, about) {
   function begin() {
     const text = $("prompt").value, strange = [...text].find(letter => !ids.has(letter));
     if (!text.trim()) return say("Type how it should begin: a word is enough.", true);
-    if (strange) return say(`“${strange}” is not among the ${vocabulary.length} characters that it has read. Python's reference is in English.`, true);
+    if (strange) return say(`“${strange}” is not among the ${vocabulary.length} characters that it has read.`, true);
     model.start();
     Object.assign(page, { letters: [], at: null, follow: true });
     box.textContent = "";
@@ -152,9 +152,9 @@ function transformerPage(weights, about) {
     say(`For “${shown(letter.letter)}” this head looked most (${Math.round(100 * look[best])} %) at “${shown(page.letters[first + best].letter)}”, ${look.length - best === 1 ? "just before it" : `${look.length - best} letters back`}.`);
   }
 
-  box.addEventListener("click", event => { if (event.target.dataset.k && !page.left) choose(Number(event.target.dataset.k)); });
-  box.addEventListener("pointerover", event => { if (event.target.dataset.k && !page.left && event.pointerType === "mouse") choose(Number(event.target.dataset.k), false); });
-  box.addEventListener("keydown", event => {
+  hear(box, "click", event => { if (event.target.dataset.k && !page.left) choose(Number(event.target.dataset.k)); });
+  hear(box, "pointerover", event => { if (event.target.dataset.k && !page.left && event.pointerType === "mouse") choose(Number(event.target.dataset.k), false); });
+  hear(box, "keydown", event => {
     const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!way || page.left || page.at === null) return;
     event.preventDefault();
@@ -164,19 +164,19 @@ function transformerPage(weights, about) {
   box.addEventListener("wheel", () => { page.follow = false; }, { passive: true });
 
   let pause = 0;
-  $("prompt").addEventListener("input", () => {
+  hear($("prompt"), "input", () => {
     clearTimeout(pause);
     page.left = 0;
     pause = setTimeout(() => { if (begin()) goOn(400); }, 700);
   });
-  $("prompt").addEventListener("keydown", event => { if (event.key === "Enter") $("again").click(); });
-  $("again").addEventListener("click", () => { clearTimeout(pause); if (begin()) goOn(400); });
-  $("more").addEventListener("click", () => { clearTimeout(pause); if (page.letters.length || begin()) goOn(400); });
-  for (const [name, shows] of [["temperature", "temperature-is"], ["top", "top-is"]]) $(name).addEventListener("input", () => {
+  hear($("prompt"), "keydown", event => { if (event.key === "Enter") $("again").click(); });
+  hear($("again"), "click", () => { clearTimeout(pause); if (begin()) goOn(400); });
+  hear($("more"), "click", () => { clearTimeout(pause); if (page.letters.length || begin()) goOn(400); });
+  for (const [name, shows] of [["temperature", "temperature-is"], ["top", "top-is"]]) hear($(name), "input", () => {
     $(shows).textContent = Number($(name).value).toFixed(2);
     if (page.at !== null) choose(page.at, false);
   });
-  $("head").addEventListener("change", () => { if (page.at !== null) choose(page.at); });
+  hear($("head"), "change", () => { if (page.at !== null) choose(page.at); });
 
   if (begin()) goOn(400);
   return Object.assign(page, { begin, chances, choose, ready: () => page.left === 0 && page.letters.length > 0 });

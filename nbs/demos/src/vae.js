@@ -19,13 +19,13 @@ const COLOURS = ["#9aa5b1", "#ff8a5c", "#ffd166", "#7bd88f", "#56b4e9", "#c792ea
 
 // One map: its window on the plane, everything drawn in it, and what stands at the point
 class PlaneMap {
-  constructor(name, decoder, codes, labels, random) {
+  constructor(name, decoder, codes, labels) {
     Object.assign(this, { name, decoder, codes, labels, canvas: $(name), shows: $(name + "-shows"), drawn: [], tiles: 19, row: 0 });
     const reach = axis => { const sorted = codes.map(code => code[axis]).sort((a, b) => a - b); return [sorted[0], sorted[sorted.length - 1]]; };
     const [x, y] = [reach(0), reach(1)];
     this.middle = name === "vae" ? [0, 0] : [(x[0] + x[1]) / 2, (y[0] + y[1]) / 2];
     this.half = name === "vae" ? 3 : Math.max(x[1] - x[0], y[1] - y[0]) / 2 * 1.05;
-    this.carpet = document.createElement("canvas");
+    this.carpet = sheet();
     this.carpet.width = this.carpet.height = this.tiles * decoder.side;
     this.medians = [...Array(10).keys()].map(digit => {
       const own = codes.filter((_, k) => labels[k] === digit), median = axis => own.map(code => code[axis]).sort((a, b) => a - b)[own.length >> 1];
@@ -39,7 +39,7 @@ class PlaneMap {
   // One more row of the pictures that lie everywhere
   weave() {
     if (this.row >= this.tiles) return false;
-    const codes = new Float32Array(2 * this.tiles), side = this.decoder.side, place = k => (k + 0.5) / this.tiles * 2 - 1;
+    const codes = new Floats(2 * this.tiles), side = this.decoder.side, place = k => (k + 0.5) / this.tiles * 2 - 1;
     for (let k = 0; k < this.tiles; k++) codes.set(this.code(place(k), -place(this.row)), 2 * k);
     const pixels = this.decoder.draw(codes), context = this.carpet.getContext("2d");
     for (let k = 0; k < this.tiles; k++) context.drawImage(pictureOf(pixels.subarray(k * side * side, (k + 1) * side * side), side), k * side, this.row * side);
@@ -94,7 +94,7 @@ class PlaneMap {
       context.stroke();
       context.lineWidth = 2.5 * ratio;
     }
-    this.picture = this.decoder.draw(Float32Array.from(this.code(u, v)));
+    this.picture = this.decoder.draw(Floats.from(this.code(u, v)));
     this.show(width);
   }
 
@@ -104,7 +104,7 @@ class PlaneMap {
     context.clearRect(0, 0, 2 * high, high);
     context.drawImage(pictureOf(this.picture, side), 0, 0, high, high);
     this.drawn.forEach((code, k) => {
-      this.pictures[k] ||= pictureOf(this.decoder.draw(Float32Array.from(code)), side);
+      this.pictures[k] ||= pictureOf(this.decoder.draw(Floats.from(code)), side);
       context.drawImage(this.pictures[k], high * 1.02 + k % 4 * small, Math.floor(k / 4) * small * 1.3 + small * 0.25, small, small);
     });
   }
@@ -116,9 +116,9 @@ function vaePage(weights, about) {
   const draw = () => maps.forEach(map => map.draw(page));
 
   const wake = animation(seconds => {
-    const until = performance.now() + 6;
+    const until = now() + 6;
     let weaving = true;
-    while (weaving && performance.now() < until) weaving = maps.map(map => map.weave()).some(Boolean);
+    while (weaving && now() < until) weaving = maps.map(map => map.weave()).some(Boolean);
     if (page.touring) {
       page.time += seconds;
       page.u = 0.45 * Math.sin(0.43 * page.time + 0.24);
@@ -146,10 +146,10 @@ function vaePage(weights, about) {
   for (const map of maps) {
     let held = false;
     const to = event => { const box = map.canvas.getBoundingClientRect(); move((event.clientX - box.left) / box.width * 2 - 1, 1 - (event.clientY - box.top) / box.height * 2); };
-    map.canvas.addEventListener("pointerdown", event => { held = true; map.canvas.setPointerCapture(event.pointerId); to(event); });
-    map.canvas.addEventListener("pointermove", event => { if (held) to(event); });
-    for (const name of ["pointerup", "pointercancel"]) map.canvas.addEventListener(name, () => { if (held) tell(); held = false; });
-    map.canvas.addEventListener("keydown", event => {
+    hear(map.canvas, "pointerdown", event => { held = true; map.canvas.setPointerCapture(event.pointerId); to(event); });
+    hear(map.canvas, "pointermove", event => { if (held) to(event); });
+    hear(map.canvas, "pointerup pointercancel", () => { if (held) tell(); held = false; });
+    hear(map.canvas, "keydown", event => {
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key], step = event.shiftKey ? 0.1 : 0.03;
       if (!way) return;
       event.preventDefault();
@@ -163,9 +163,9 @@ function vaePage(weights, about) {
     for (const map of maps) Object.assign(map, { drawn: codes, pictures: [] });
     wake();
   }
-  $("random").addEventListener("click", () => { invent(); say("Twelve new codes drawn from the normal distribution: the crosses, the same on both maps. Below each map: what they become."); });
-  $("tour").addEventListener("click", () => { tour(!page.touring); if (page.touring) say("The point goes round by itself. Drag it to stop."); else tell(); });
-  $("dots").addEventListener("click", () => {
+  hear($("random"), "click", () => { invent(); say("Twelve new codes from the normal distribution: the crosses on both maps. Below: what they become."); });
+  hear($("tour"), "click", () => { tour(!page.touring); if (page.touring) say("The point goes round by itself. Drag it to stop."); else tell(); });
+  hear($("dots"), "click", () => {
     $("dots").setAttribute("aria-pressed", page.dots = !page.dots);
     say(page.dots ? "Each dot is a test digit, at the place where the encoder put it." : "What the networks draw, everywhere.");
     wake();
