@@ -332,7 +332,7 @@ function genesisPage(weights, about) {
       page.own = null;
       page.digits = page.digits.slice(0, 1);
       Object.assign(page, { mode: "draw", strokes: [] });
-      say("Draw a digit into the frame, with a finger, a mouse, or arrow keys and the space bar.");
+      say("Draw a digit into the frame, by finger, mouse, or arrow keys and space bar.");
     }
     canvas.classList.toggle("paper", on);
     $("draw").setAttribute("aria-pressed", on);
