@@ -17,7 +17,7 @@ both      = $(PYTEST) $(TOGETHER) $(1) -m "not alone$(3)" $(ARGS); first=$$?; \
             $(PYTEST) $(2) -m "alone$(3)" $(ARGS); second=$$?; \
             case $$first$$second in 00|05|50|55) ;; *) exit 1;; esac
 
-.PHONY: course test check data shuffle mutants docs outputs readme export benchmarks clean
+.PHONY: course test check data shuffle mutants docs outputs demos readme export benchmarks clean
 
 course: $(call STAMP,lab)  ## install once, then open JupyterLab at the first chapter, in your own copy
 	@$(BIN)/genesis lab my-course
@@ -44,6 +44,9 @@ docs: $(call STAMP,dev)  ## the site, in _docs/
 
 outputs: $(call STAMP,dev)  ## run all notebooks and store their outputs, pictures and the README
 	@$(BIN)/python tools/outputs.py $(NB)
+
+demos: $(call STAMP,dev)  ## build the live models, nbs/demos/*.html
+	@$(BIN)/python tools/demos.py
 
 export: $(call STAMP,dev)  ## write genesis_course/ from the notebooks
 	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean

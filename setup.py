@@ -25,6 +25,6 @@ setup(
     entry_points={group: lines(points) for group, points in commands.items()},
     packages=[*find_packages(include=[name, f"{name}.*"]), notebooks],
     package_dir={notebooks: "nbs"},
-    package_data={name: ["weights/*.safetensors"], notebooks: ["*.ipynb", "*.csv", "images/*"]},
+    package_data={name: ["weights/*.safetensors"], notebooks: ["*.ipynb", "*.csv", "images/*", "demos/*.html"]},
     include_package_data=False,      # only what is named here, not all of MANIFEST.in
 )

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/diagrams.html.md
 
 # %% auto #0
 __all__ = ['box', 'arrow', 'canvas', 'meeting_of', 'text_box', 'draw_shapes', 'draw_graph', 'draw_trainer', 'draw_residual_block',
-           'draw_recurrence', 'draw_memory_line']
+           'draw_recurrence', 'draw_memory_line', 'draw_mbconv']
 
 # %% ../nbs/backstage/02_diagrams.ipynb #19bb0ebc
 from .plots import PALETTE, figure
@@ -242,3 +242,21 @@ def draw_memory_line(
     arrow(ax, (7.1, 1.6), (7.9, 1.6), "h")
     ax.text(3.8, 0.6, "f, i, g and o: each a layer that sees x and the last h", ha="center",
             fontsize=8)
+
+# %% ../nbs/backstage/02_diagrams.ipynb #12a0d1a7
+def draw_mbconv():
+    "An MBConv block: few channels, six times as many inside, few again, and the shortcut"
+    with figure(width=8, height=2) as ax:
+        canvas(ax, 12, 3.1)
+        layers = [("1x1 convolution", 1.2), ("depthwise convolution", 1.9), ("1x1 convolution", 1.2)]
+        box(ax, 0.6, 1, "x", 0.7, 0.6)
+        for place, (name, height) in zip((3, 6, 9), layers):
+            box(ax, place, 1, name.replace(" ", "\n"), 1.8, height)
+            arrow(ax, (place-2 if place > 3 else 0.95, 1), (place-0.95, 1))
+        for place, text in ((1.5, "24"), (4.5, "144"), (7.5, "144"), (10.35, "24")):
+            ax.text(place, 1.08, text, ha="center", va="bottom", fontsize=8)
+        box(ax, 11.2, 1, "+", 0.6, 0.6, colour="#fff3d6")
+        arrow(ax, (9.95, 1), (10.9, 1))
+        arrow(ax, (0.6, 1.35), (11.2, 1.35), colour=PALETTE[1], bend=-0.22)
+        ax.text(6, 2.7, "shortcut: x itself", ha="center", fontsize=8, color=PALETTE[1])
+        ax.text(6, -0.2, "the numbers are channels", ha="center", fontsize=8)

@@ -37,7 +37,7 @@ def lab(tmp_path_factory):
         port = free.getsockname()[1]
     command = [*lab_command(folder/"my-course", screen=False, port=port), "--ServerApp.token=reader", "--LabApp.expose_app_in_browser=True"]
     log = open(folder/"log", "w")
-    server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "GENESIS_HOME": str(folder/"home")})
+    server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "GENESIS_HOME": str(folder/"home"), "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings")})      # a theme that a test chooses is not the reader's
     address = f"http://127.0.0.1:{port}"
     for _ in range(240):
         try:
@@ -104,3 +104,17 @@ def test_chapter_03_runs_to_its_end_its_control_moves_and_an_exercise_is_solved(
     page.wait_for_function(f"(i) => JSON.stringify({NOTEBOOK}.content.model.cells.get(i).toJSON().outputs).includes('Right')", arg=check, timeout=30_000)
     assert "training.1" in (lab[1]/"home"/"progress.jsonl").read_text()
     if folder := os.environ.get("GENESIS_SCREENSHOTS"): page.screenshot(path=f"{folder}/chapter-03.png")
+
+
+def test_a_live_model_plays_in_jupyterlab_and_is_as_dark_as_it(page, lab):
+    open_chapter(page, lab, "00_start.ipynb")
+    page.evaluate(f"async () => {{ await {NOTEBOOK}.context.sessionContext.ready; }}")
+    first = next(i for i, (kind, _, _) in enumerate(outputs(page)) if kind == "code")
+    run_cell(page, first, 'from genesis_course.play import play\nplay("genesis")')
+    inside = page.frame_locator(".jp-OutputArea iframe")
+    inside.locator("#status", has_text="Four clouds").wait_for(timeout=60_000)
+    assert inside.locator("html").get_attribute("data-theme") == "light"
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); }")
+    inside.locator("html[data-theme=dark]").wait_for(timeout=30_000)
+    inside.locator("#digits").fill("7")
+    inside.locator("#status", has_text="One cloud of 60 particles: 7.").wait_for(timeout=30_000)

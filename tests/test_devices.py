@@ -16,6 +16,7 @@ from genesis_course.gan import Discriminator, Generator, Ring, gan_players, nois
 from genesis_course.genesis import (GenesisParticle, adversarial_discriminator_loss, genesis_players, load_genesis, pretraining_player,
                                     sunflower, trajectory)
 from genesis_course.gpu import AccumulatingTrainer, ActivationCheckpoint, activation_bytes
+from genesis_course.imagenet import EfficientNet, photo_features
 from genesis_course.optim import SGD, Adam, Momentum, RMSprop, one_cycle
 from genesis_course.particles import euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
 from genesis_course.probes import influence
@@ -137,6 +138,12 @@ def evaluation():
     find_copies(fake[:5], real[:70], real[70:], alarms=0.1)
 
 
+def imagenet():
+    network = EfficientNet(4).to(DEVICE)
+    there(network(images(2).expand(-1, 3, -1, -1).repeat(1, 1, 4, 4)))
+    photo_features(network, images(2), 32)
+
+
 def transfer():
     network = small().to(DEVICE)
     replace_head(network, 4)
@@ -187,7 +194,7 @@ def gpu():
     except AttributeError as error: assert "'meta'" in str(error)       # PyTorch 2.4 looks for a module with the label's name
 
 
-ROOMS = [tensors, data, optim, training, cnn, rnn, attention, sequences, vae, gan, stable_gan, evaluation, transfer, adversarial, particles, genesis, gpu]
+ROOMS = [tensors, data, optim, training, cnn, rnn, attention, sequences, vae, gan, stable_gan, evaluation, imagenet, transfer, adversarial, particles, genesis, gpu]
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")      # it is none: the numbers arrive

@@ -214,7 +214,7 @@ def test_the_wheel_carries_modules_weights_and_notebooks_and_nothing_else(wheel,
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     library, nbs = tree/"genesis_course", tree/"nbs"
     modules = [*library.rglob("*.py"), *library.glob("weights/*.safetensors")]
-    books = [*nbs.glob("*.ipynb"), *nbs.glob("*.csv"), *nbs.glob("images/*")]
+    books = [*nbs.glob("*.ipynb"), *nbs.glob("*.csv"), *nbs.glob("images/*"), *nbs.glob("demos/*.html")]
     wanted = {path.relative_to(tree).as_posix() for path in modules}
     wanted |= {f"genesis_course/notebooks/{path.relative_to(nbs).as_posix()}" for path in books}
     assert names == wanted

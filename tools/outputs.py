@@ -90,8 +90,11 @@ def pictures():
 
 
 def readme():
-    "README.md from the index: the same text, with links that work at the root of the repository"
+    "README.md from the index: the same text, with links that work at the root of the repository, and a picture that leads to a live model in its place"
     text, _ = MarkdownExporter(exclude_output_prompt=True).from_filename(NBS/"index.ipynb")
+    site = re.search(r'site-url: "([^"]+)"', (NBS/"nbdev.yml").read_text(encoding="utf-8")).group(1)
+    text = re.sub(r'<iframe [^>]*src="demos/(\w+).html"[^>]* title="([^"]+)"></iframe>', r"[![\2](images/\1.png)](demos/\1.html)", text)
+    text = text.replace("](demos/", f"]({site}/demos/")
     text = re.sub(r"\]\((?=images/|[\w-]+\.ipynb)", "](nbs/", text)
     (ROOT/"README.md").write_text("<!-- made from nbs/index.ipynb -->\n\n"+text.strip()+"\n", encoding="utf-8")
 

@@ -12,15 +12,18 @@ import time
 from pathlib import Path
 import torch
 import torch.nn.functional as F
+from torch import nn
 from genesis_course.augment import Augment
 from genesis_course.cnn import ResNet
-from genesis_course.data import Batches, ImageSet, load_images
+from genesis_course.data import Batches, ImageSet, load_images, to_floats
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
 from genesis_course.optim import one_cycle
+from genesis_course.genesis import load_genesis
 from genesis_course.recipes import gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
-from genesis_course.stable_gan import class_agreement
+from genesis_course.stable_gan import ConvDiscriminator, class_agreement
 from genesis_course.state import save_weights
 from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
+from genesis_course.vae import VAE, bernoulli_log_likelihood, dense_networks, images_of, sample_prior, to_images, to_probabilities, vae_loss
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT/"genesis_course"/"weights"
@@ -112,7 +115,61 @@ def genesis_particle(epochs=8):
     return game.module, {"settings": game.settings, "steps": len(first.batches)+trainer.step, **drawn_digits(game), **tables}
 
 
+def two_planes(count=12_000, epochs=60, batch=100, lr=3e-3):
+    "The VAE of chapter 07a whose codes are two numbers, and a plain autoencoder of the same layers, for the live plane; the codes of 500 test pictures travel with them"
+    still, hidden = dict(size=20, font=0, x=0, y=0, rotation=0, scale=1.), [128, 64]
+    images, test = load_images("glyphs", count=count, **still), load_images("glyphs", split="test", count=500, **still)
+    vae, plain = VAE(20, 2, hidden), nn.ModuleDict(dict(zip(("encoder", "decoder"), dense_networks(20, 2, 2, hidden))))
+
+    def pixel_loss(module, pair):
+        x = images_of(pair)
+        return -bernoulli_log_likelihood(module["decoder"](module["encoder"](x)), to_probabilities(x)).mean()
+    for module, loss in ((vae, vae_loss), (plain, pixel_loss)):
+        torch.manual_seed(0)
+        Trainer(Player(module, loss, lr=lr, schedule=one_cycle), device="cpu").fit(Batches(images, batch_size=batch, seed=0), epochs)
+    with torch.no_grad():
+        x, rng = to_floats(test.images), torch.Generator().manual_seed(0)
+        codes = {"vae": vae.encode(x)[0], "plain": plain["encoder"](x)}
+        invented = {"vae": sample_prior(vae, 2000, rng), "plain": to_images(plain["decoder"](torch.randn(2000, 2, generator=rng)))}
+    kinds = {name: round(torch.bincount(read_digits(each), minlength=10).max().item()/2000, 2) for name, each in invented.items()}
+    return nn.ModuleDict({"vae": vae, "plain": plain}), {"hidden": hidden, "count": count, "epochs": epochs, "commonest_digit": kinds, "labels": test.labels.tolist(),
+           "codes": {name: [[round(number, 3) for number in code] for code in each.tolist()] for name, each in codes.items()}}
+
+
+class DigitEncoder(nn.Module):
+    "Pictures of digits [B, 1, 28, 28] → what the genesis particle is to be asked for: a code [B, latent_dim], and logits [B, 10]"
+    def __init__(self, latent_dim=32, width=16):
+        super().__init__()
+        reader, self.latent_dim = ConvDiscriminator(28, width), latent_dim
+        self.layers = nn.Sequential(*reader.layers, nn.Linear(reader.head.in_features, latent_dim+10))
+
+    def forward(self, x): return self.layers(x).split([self.latent_dim, 10], dim=1)
+
+
+def genesis_encoder(epochs=5, batch=48, lr=3e-3):
+    "An encoder for the shipped genesis particle, which stays as it is: the code with which its cloud redraws a picture of MNIST"
+    generator, encoder = load_genesis()[0].requires_grad_(False), DigitEncoder()
+
+    def loss(module, pair):
+        (x, labels), (z, logits) = pair, module(pair[0])
+        error = (generator(z, labels)-x).square()
+        return {"loss": 2*error.flatten(1).sum(dim=1).mean() + 0.15*z.square().sum(dim=1).mean() + 20*F.cross_entropy(logits, labels), "squared error": error.mean().detach()}
+    player = Player(encoder, loss, lr=lr, schedule=one_cycle, betas=(0.9, 0.99))
+    trainer = Trainer(player, device="cpu").fit(Batches(load_images("mnist"), batch_size=batch, seed=0, drop_last=True, transform=Augment(rotate=8, scale=0.1, shift=0.03)), epochs)
+    test = load_images("mnist", "test")[:2000]
+    with torch.no_grad():
+        x = to_floats(test.images)
+        z, logits = encoder(x)
+        torch.manual_seed(0)
+        redrawn, others = generator(z, logits.argmax(dim=1)), generator(torch.randn_like(z), test.labels)
+    return encoder, {"settings": {"latent_dim": 32, "width": 16}, "steps": trainer.step, "accuracy": round(accuracy(logits, test.labels).item(), 4),
+                     "squared_error": {"redrawn": round((redrawn-x).square().mean().item(), 3), "another of the class": round((others-x).square().mean().item(), 3)},
+                     "read_as_asked": round((read_digits(redrawn) == test.labels).float().mean().item(), 4)}
+
+
 RECIPES = {
+    "genesis_encoder": genesis_encoder,
+    "planes": two_planes,
     "backbone": letter_reader,
     "genesis": genesis_particle,
     "features": feature_network,
@@ -132,5 +189,5 @@ if __name__ == "__main__":
         module, about = RECIPES[name]()
         about["seconds"] = round(time.perf_counter()-started)
         path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
-        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost", "step", "runs")}
+        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost", "step", "runs", "labels", "codes")}
         print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)

@@ -1,5 +1,6 @@
 "The answer book: exercises, checks, solutions and typical mistakes, a module for each chapter"
 # in reading order
-chapters = ["start", "tensors", "data", "optim", "training", "cnn", "augment", "rnn", "attention",
-            "sequences", "vae", "codes", "gan", "stable_gan", "colour", "evaluation", "transfer",
-            "adversarial", "particles", "genesis", "gpu"]
+chapters = ["start", "tensors", "data", "optim", "training", "cnn", "augment", "rnn",
+            "attention", "sequences", "vae", "codes", "gan", "stable_gan", "colour",
+            "evaluation", "measures", "imagenet", "transfer", "adversarial",
+            "particles", "genesis", "gpu"]
