@@ -51,7 +51,7 @@ class UNet:
         times_of(t, x)
         if labels is not None: check_labels(labels, self.classes, len(x))
 
-# %% ../../nbs/backstage/guards/11b_diffusion.ipynb #7d08dcfd
+# %% ../../nbs/backstage/guards/11b_diffusion.ipynb #ad8d7f05
 def flow_player(network, loss=None, lr=6e-3, decay=0.99, **settings):
     check_model(network)
     check_number("learning rate", lr)
@@ -74,7 +74,8 @@ def sample_pictures(network, labels=None, calls=20, scale=1., seed=None, sampler
     if seed is not None: check_int("seed", seed, 0)
     if labels is None and count is None:
         raise CourseError("How many pictures? Pass labels, one for each, or count=….")
-    if labels is not None and getattr(labels, "ndim", 1) != 1:
+    listed = isinstance(labels, (list, tuple, range))
+    if labels is not None and not listed and getattr(labels, "ndim", 0) != 1:
         raise CourseError(f"labels are a list or an int64 tensor [N]; this is {describe(labels)}.")
     if labels is None and scale != 1:
         raise CourseError("Guidance needs to know towards what: pass labels, one for each picture.")
