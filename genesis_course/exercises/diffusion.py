@@ -182,11 +182,15 @@ def _(velocity, x):
 @eight_calls.slip("The noise came back as it was.")
 def _(velocity, x): return x
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #5b1568b4
+# %% ../../nbs/answers/11b_diffusion.ipynb #f6ecc409
 @eight_calls.observed_by
 def _(sampler):
-    try: return contest_score(sampler)
-    except CourseError as error: return Told(str(error))
+    made = []
+    def kept(velocity, noise):
+        made.append(sampler(velocity, noise))
+        return made[-1]
+    try: return contest_score(kept)
+    except CourseError as error: return None if made == [None] else Told(str(error))
 
 @eight_calls.judged_by
 def _(score):

@@ -53,12 +53,16 @@ equivalent("diffusion.1", "a prediction in double precision holds the same numbe
 
 # 11b.2 and 11b.3: numbers
 
-right("diffusion.2", (4/7)**0.5, 0.756, 0.7559)
+right("diffusion.2", (4/7)**0.5)
+right("diffusion.2", 0.756)
+right("diffusion.2", 0.7559)
 wrong("diffusion.2", 0.571, says="variance")
 wrong("diffusion.2", 0.7071, says="alone")
 wrong("diffusion.2", 1, says="class itself")
 wrong("diffusion.2", 0.5, never="variance")
-right("diffusion.3", 2/3, 0.667, 0.6667)
+right("diffusion.3", 2/3)
+right("diffusion.3", 0.667)
+right("diffusion.3", 0.6667)
 wrong("diffusion.3", 0.5, says="clearer")
 wrong("diffusion.3", 1/3, says="other way round")
 wrong("diffusion.3", 0.8, says="standard deviation")

@@ -142,7 +142,9 @@ equivalent("flow.3", "a step in double precision holds the same numbers", "…th
 
 # 11a.4: half time
 
-right("flow.4", math.tanh(0.4), 0.38, 0.3799)
+right("flow.4", math.tanh(0.4))
+right("flow.4", 0.38)
+right("flow.4", 0.3799)
 wrong("flow.4", 0.2, says="x itself", never="x/α")
 wrong("flow.4", 0.4, says="x/α")
 wrong("flow.4", 0.69, says="probability", never="x/α")
