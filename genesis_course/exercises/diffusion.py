@@ -197,59 +197,68 @@ def _(score):
     if isinstance(score, str): return score
     if not score < 0.110: return f"Its FID is {score:.3f}, and it should be below 0.110."
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #7e6c7c0c
-mended_61 = Exercise("clinic.61", "Clipped on the way",
-    symptom="Pixels are kept in their range all the time, and the pictures are worse",
-    hints=["Which of the x of the loop are pictures?",
-           "Only the last. Take the clamp out of the loop.",
-           "`return x.clamp(-1, 1)` after the loop"],
-    insight="It is another thing to clip the *predicted data* in each step, as the code of the "
-            "first diffusion papers does: those are meant to be a picture.")
+# %% ../../nbs/answers/11b_diffusion.ipynb #2a2033f1
+mended_61 = Exercise("clinic.61", "The average that was none",
+    symptom="The averaged weights draw exactly as badly as the last ones",
+    hints=["`zip(average.parameters(), network.parameters())` gives the pairs.",
+           "Under `torch.no_grad()`: `mean.mul_(decay).add_((1-decay)*now)`, or `mean.lerp_(now, "
+           "1-decay)`.",
+           "The same for `buffers()`, with `copy_`."],
+    insight="The probe: two names, one object? `average is network`, or two weights that are equal "
+            "after a step. `copy.deepcopy` makes a network of its own.")
 
 @mended_61.answer
-def _(velocity, x, times):
-    for t, later in zip(times, times[1:]): x = x + (later-t)*velocity(x, t.expand(len(x)))
-    return x.clamp(-1, 1)
+def _(average, network, decay):
+    with torch.no_grad():
+        for mean, now in zip(average.parameters(), network.parameters()): mean.lerp_(now, 1-decay)
+        for kept, now in zip(average.buffers(), network.buffers()): kept.copy_(now)
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #6b0873a4
-def _clipped(velocity, x, times, between, last):
-    for t, later in zip(times, times[1:]):
-        x = between(x + (later-t)*velocity(x, t.expand(len(x))))
-    return last(x)
+# %% ../../nbs/answers/11b_diffusion.ipynb #c41484df
+def _moved(average, network, share):
+    with torch.no_grad():
+        for mean, now in zip(average.parameters(), network.parameters()): mean.lerp_(now, share)
+        for kept, now in zip(average.buffers(), network.buffers()): kept.copy_(now)
 
-def _keep(x): return x
-def _clamp(x): return x.clamp(-1, 1)
+@mended_61.slip("The shares are exchanged: `decay` is what stays of the average, nearly all of it.")
+def _(average, network, decay): _moved(average, network, decay)
 
-@mended_61.slip("This is still the patient: the clamp stands in the loop.")
-def _(velocity, x, times): return _clipped(velocity, x, times, _clamp, _keep)
+@mended_61.slip("This copies the weights. Then the average is no average: keep `decay` of it.")
+def _(average, network, decay): _moved(average, network, 1.)
 
-@mended_61.slip("No clamp at all: the last x is a picture, and pixels beyond -1 and 1 are none.")
-def _(velocity, x, times): return _clipped(velocity, x, times, _keep, _keep)
+@mended_61.slip("The parameters are right, and the buffers were forgotten.")
+def _(average, network, decay):
+    with torch.no_grad():
+        for mean, now in zip(average.parameters(), network.parameters()): mean.lerp_(now, 1-decay)
 
-@mended_61.slip("The noise is clipped before the first step. The network has seen noise as it is.")
-def _(velocity, x, times): return _clipped(velocity, x.clamp(-1, 1), times, _keep, _clamp)
+@mended_61.slip("The network itself is moved. It is the average that should follow it.")
+def _(average, network, decay): _moved(network, average, 1-decay)
 
-@mended_61.slip("A tanh bends every pixel, also those that were right. Clip instead.")
-def _(velocity, x, times): return _clipped(velocity, x, times, _keep, torch.tanh)
+@mended_61.slip("Nothing has moved. A parameter changes in place: `mean.lerp_(…)`, with the "
+                "underscore, or `mean.copy_(…)`.")
+def _(average, network, decay):
+    with torch.no_grad():
+        for mean, now in zip(average.parameters(), network.parameters()):
+            mean = decay*mean + (1-decay)*now
 
-@mended_61.slip("The last step is missing.")
-def _(velocity, x, times): return _clipped(velocity, x, times[:-1], _keep, _clamp)
+# %% ../../nbs/answers/11b_diffusion.ipynb #413ecfdd
+def _network(shift):
+    "A small network with parameters and buffers, filled with numbers"
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with torch.no_grad():
+        for number, values in enumerate([*network.parameters(), *network.buffers()]):
+            values.copy_(torch.arange(values.numel()).add(number+shift).cos().view_as(values)*3)
+    return network
 
-@mended_61.slip("The velocity is asked at the end of each step. Euler asks at the beginning.")
-def _(velocity, x, times):
-    for t, later in zip(times, times[1:]): x = x + (later-t)*velocity(x, later.expand(len(x)))
-    return x.clamp(-1, 1)
-
-# %% ../../nbs/answers/11b_diffusion.ipynb #a7b3a27c
 @mended_61.observed_by
-def _(sampler):
-    rng, seen = torch.Generator().manual_seed(0), {}
-    def velocity(x, t): return 1.5*(x+0.2).sin() - 2*t[:, None, None, None]*x + 0.4
-    for count, times in ((3, torch.linspace(0, 1, 6)), (2, torch.tensor([0., 0.5, 0.6, 1.])),
-                         (1, torch.tensor([0., 1.]))):
-        x = 1.5*torch.randn(count, 1, 3, 3, generator=rng)
-        seen[f"{count} pictures, {len(times)-1} steps"] = _single(
-            sampler(velocity, x.clone(), times))
+def _(update):
+    seen = {}
+    for decay in (0.9, 0.5, 0.99):
+        average, network = _network(0.), _network(2.5)
+        for _ in range(3): update(average, network, decay)
+        for name, values in average.state_dict().items():
+            seen[f"the average's {name} after three steps, decay {decay}"] = values.double()
+        for name, values in network.state_dict().items():
+            seen[f"the network's {name}, decay {decay}"] = values.double()
     return seen
 
 # %% ../../nbs/answers/11b_diffusion.ipynb #b252e3c6

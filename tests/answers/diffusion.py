@@ -118,54 +118,60 @@ def four_steps(velocity, x):
 def flat(velocity, x): return (x + velocity(x, 0.)).flatten(1)
 
 
-equivalent("diffusion.4", "the first step has no step before it, and may be guessed in any way that is as good", "`1.5 * now - 0.5 * before` → `1.5 * now - before`")
+equivalent("diffusion.4", "any sampler that is good enough is right, and these are", "`8` → `9` (3)", "`(k / 8) ** 1.3` → `k / 8` in `uneven_steps`", "`2` → `3` in `uneven_steps`",
+           "`0.5` → `1.0` in `under_no_grad`", "`x + old * 0.125` → `x` in `under_no_grad`")
+equivalent("diffusion.4", "the contest itself runs without gradients, and puts their mode back", "gradients are left switched off", "gradients are left switched off in `with_a_list`",
+           "without `with torch.no_grad():` in `under_no_grad`")
 equivalent("diffusion.4", "sampling asks for no gradient", "… detached")
 equivalent("diffusion.4", "pictures in double precision are the same pictures", "…the result in float64, or whole numbers in float32")
 
-# Case 61: clipped on the way
+# Case 61: the average that was none
 
 
 @right("clinic.61")
-def with_a_while(velocity, x, times):
-    k = 0
-    while k < len(times)-1:
-        step = times[k+1]-times[k]
-        x = x + step*velocity(x, torch.full((len(x),), times[k].item()))
-        k += 1
-    return torch.clamp(x, -1, 1)
+@torch.no_grad()
+def with_mul_and_add(average, network, decay):
+    for mean, now in zip(average.parameters(), network.parameters()): mean.mul_(decay).add_(now, alpha=1-decay)
+    for kept, now in zip(average.buffers(), network.buffers()): kept.copy_(now)
 
 
 @right("clinic.61")
-def with_diff(velocity, x, times):
-    for t, step in zip(times, times.diff()): x = torch.add(x, velocity(x, t.repeat(len(x)))*step)
-    return x.clamp(min=-1).clamp(max=1)
+def with_state_dicts(average, network, decay):
+    buffers, now = {name for name, _ in network.named_buffers()}, network.state_dict()
+    average.load_state_dict({name: now[name] if name in buffers else decay*value+(1-decay)*now[name] for name, value in average.state_dict().items()})
 
 
 @right("clinic.61")
-def on_a_copy(velocity, x, times):
-    x = x.clone()
-    for k in range(1, len(times)): x += (times[k]-times[k-1])*velocity(x, times[k-1].expand(len(x)))
-    return x.clip(-1, 1)
+def with_data(average, network, decay):
+    named = dict(network.named_parameters())
+    for name, mean in average.named_parameters(): mean.data = decay*mean.data + (1-decay)*named[name].data
+    for (_, kept), (_, now) in zip(average.named_buffers(), network.named_buffers()): kept.data.copy_(now.data)
 
 
-@wrong("clinic.61", says="still the patient")
-def clipped_inside(velocity, x, times):
-    for t, later in zip(times, times[1:]): x = torch.clip(x+(later-t)*velocity(x, t.expand(len(x))), -1, 1)
-    return x
+@wrong("clinic.61", says="exchanged")
+def other_shares(average, network, decay): with_mul_and_add(average, network, 1-decay)
 
 
-@wrong("clinic.61", says="No clamp")
-def not_at_all(velocity, x, times):
-    for t, later in zip(times, times[1:]): x = x + (later-t)*velocity(x, t.expand(len(x)))
-    return x
+@wrong("clinic.61", says="buffers were forgotten")
+@torch.no_grad()
+def parameters_only(average, network, decay):
+    for mean, now in zip(average.parameters(), network.parameters()): mean.copy_(decay*mean+(1-decay)*now)
 
 
-@wrong("clinic.61", never="still the patient")
-def to_zero_and_one(velocity, x, times): return not_at_all(velocity, x, times).clamp(0, 1)
+@wrong("clinic.61", says="copies the weights")
+def a_copy(average, network, decay): average.load_state_dict(network.state_dict())
 
 
-equivalent("clinic.61", "sampling asks for no gradient", "… detached")
-equivalent("clinic.61", "pictures in double precision are the same pictures", "…the result in float64, or whole numbers in float32")
+@wrong("clinic.61", never="exchanged")
+@torch.no_grad()
+def added_up(average, network, decay):
+    for mean, now in zip(average.parameters(), network.parameters()): mean.add_(now, alpha=1-decay)
+    for kept, now in zip(average.buffers(), network.buffers()): kept.copy_(now)
+
+
+equivalent("clinic.61", "to copy twice is to copy", "the last one twice: `for kept, now in zip(average.buffers(), network.buffers()):`")
+equivalent("clinic.61", "it is without gradients already", "everything under `no_grad`", "everything under `no_grad` in `with_state_dicts`", "`kept.data` → `kept` in `with_data`")
+equivalent("clinic.61", "weights are moved without gradients, whatever is cut", "… detached")
 
 # Case 62: other pictures every time
 
@@ -215,7 +221,7 @@ def with_gradients(network, x, t, labels):
 
 equivalent("clinic.62", "sampling asks for no gradient", "… detached")
 equivalent("clinic.62", "an answer in double precision holds the same numbers", "…the result in float64, or whole numbers in float32")
-equivalent("clinic.62", "where nothing is recorded, cutting changes nothing", "the result is detached", "everything under `no_grad`")
+equivalent("clinic.62", "where nothing is recorded, cutting changes nothing", "the result is detached", "everything under `no_grad`", "everything under `no_grad` in `with_two_branches`")
 
 # Case 63: step 500 of 1,000
 
@@ -244,5 +250,6 @@ def not_divided(step, last=1000): return (last-step)*1.
 def squared(step, last=1000): return (1-step/last)**2
 
 
+equivalent("clinic.63", "a division makes floats of whole numbers by itself", "`step.float()` → `step` in `in_floats`")
 equivalent("clinic.63", "times are numbers, and no gradient is asked of them", "… detached")
 equivalent("clinic.63", "times in double precision are the same times", "…the result in float64, or whole numbers in float32")

@@ -56,7 +56,10 @@ def sum_of_rows(network, noise, data, t): return F.mse_loss(network(noise.lerp(d
 def shown_the_noise(network, noise, data, t): return F.mse_loss(network(noise, t), data-noise)
 
 
-equivalent("flow.1", "noise, data and times are given, and no gradient is asked of them", "`noise` detached", "`data` detached", "`t` detached")
+equivalent("flow.1", "noise, data and times are given, and no gradient is asked of them", "…`noise` detached", "…`data` detached", "…`t` detached")
+equivalent("flow.1", "a square does not ask which of the two was subtracted", "`network(mixed, t) - (data - noise)` → `data - noise - network(mixed, t)`")
+equivalent("flow.1", "a loss in double precision holds the same number", "the result in float64, or whole numbers in float32",
+           "`network(share * data + (1 - share) * noise, t).double()` → `network(share * data + (1 - share) * noise, t)` in `in_double`")
 
 # 11a.2: the best guess
 
@@ -104,6 +107,8 @@ def from_x_itself(x, alpha, sigma, points): return x/alpha
 
 
 equivalent("flow.2", "a denoiser is asked for its value, and no gradient is asked of it", "… detached")
+equivalent("flow.2", "a square does not ask which of the two was subtracted", "`x[:, None] - alpha * points` → `alpha * points - x[:, None]`")
+equivalent("flow.2", "float32 or float64, as the answer likes", "`((closeness / sigma ** 2).softmax(dim=1) @ points.double()).float()` → `(closeness / sigma ** 2).softmax(dim=1) @ points.double()` in `without_what_is_the_same`")
 equivalent("flow.2", "a guess in double precision holds the same numbers", "…the result in float64, or whole numbers in float32")
 
 # 11a.3: a step of DDIM
@@ -242,6 +247,7 @@ def squared(alpha):
 
 equivalent("clinic.58", "levels are numbers, and no gradient is asked of them", "… detached")
 equivalent("clinic.58", "levels in double precision hold the same numbers", "…the result in float64, or whole numbers in float32")
+equivalent("clinic.58", "a tensor of one number counts as a number here", "`alpha[-1].item()` → `alpha[-1]` in `with_one_factor`")
 equivalent("clinic.58", "none of these levels is above 1, so there is nothing to clamp", "`(1 - new ** 2).clamp(min=0)` → `1 - new ** 2`")
 
 # Case 59: one thing predicted, another one used
@@ -312,4 +318,5 @@ def twice_as_fast(network): return lambda x, t: -2*network(x, 1-t)
 
 
 equivalent("clinic.60", "sampling asks for no gradient", "… detached")
+equivalent("clinic.60", "zero minus something is its negative", "`0 - network(x, torch.ones_like(t) - t)` → `-network(x, torch.ones_like(t) - t)` in `with_a_class`")
 equivalent("clinic.60", "a velocity in double precision holds the same numbers", "…the result in float64, or whole numbers in float32")
