@@ -113,15 +113,15 @@ same_time = Exercise("diffusion.3", "Half the size", kind="think", tolerance=3e-
             "shifted towards the noise (Hoogeboom et al. 2023, Esser et al. 2024): otherwise the "
             "coarse shape is hardly ever hidden, and hardly ever learned.")
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #025253f4
+# %% ../../nbs/answers/11b_diffusion.ipynb #12d4f6d2
 same_time.slip("The mean of four cancels a part of the noise, so the small picture is clearer: a "
                "later time.", 0.5)
 same_time.slip("The variance is divided by four, the standard deviation by two. (1-t)/t compares "
                "standard deviations.", 0.8)
 same_time.slip("That is the other way round: the small picture is clearer, and t = 1 is clear.",
                0.333)
-same_time.slip("0.25 is the noise that is left; but the data are not 0.75 beside it, they stayed at "
-               "0.5. Only the ratio counts.", 0.75)
+same_time.slip("0.25 is the noise that is left; but the data are not 0.75 beside it, they stayed "
+               "at 0.5. Only the ratio counts.", 0.75)
 same_time.slip("That divides by the root of two; four pixels are averaged, so by two.", 0.586)
 same_time.slip("That is the ratio of noise and data. Which t has it?", 0.25)
 
@@ -148,13 +148,13 @@ def _(velocity, x):
         x, before = x + slope/8, now
     return x
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #20bbb556
+# %% ../../nbs/answers/11b_diffusion.ipynb #6392e990
 def _euler(velocity, x, times):
     for t, later in zip(times, times[1:]): x = x + (later-t)*velocity(x, t)
     return x
 
-@eight_calls.slip("These are eight equal steps of Euler. They are the row to beat; what else do you "
-                  "know in the second step?")
+@eight_calls.slip("These are eight equal steps of Euler. They are the row to beat; what else do "
+                  "you know in the second step?")
 def _(velocity, x): return _euler(velocity, x, [k/8 for k in range(9)])
 
 @eight_calls.slip("This is Heun in four steps, seven calls: better than Euler, and not enough. "
@@ -280,14 +280,14 @@ def _(network, x, t, labels):
     network.train(before)
     return answer
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #827f6f3a
-@mended_62.slip("This is still the patient: the network is asked in the mode in which it happens to "
-                "be.")
+# %% ../../nbs/answers/11b_diffusion.ipynb #2fdc3f35
+@mended_62.slip("This is still the patient: the network is asked in the mode in which it happens "
+                "to be.")
 def _(network, x, t, labels):
     with torch.no_grad(): return network(x, t, labels)
 
-@mended_62.slip("The answer is right, but the network stays in evaluation mode: if training goes on, "
-                "it forgets no label any more. Put the mode back.")
+@mended_62.slip("The answer is right, but the network stays in evaluation mode: if training goes "
+                "on, it forgets no label any more. Put the mode back.")
 def _(network, x, t, labels):
     network.eval()
     with torch.no_grad(): return network(x, t, labels)
@@ -343,14 +343,14 @@ def _(ask):
                  f"gradients are recorded, {name}": recorded}
     return None if all(seen[key] is None for key in seen if key.startswith("a net")) else seen
 
-# %% ../../nbs/answers/11b_diffusion.ipynb #0c13dd94
+# %% ../../nbs/answers/11b_diffusion.ipynb #5fb07275
 mended_63 = Exercise("clinic.63", "Step 500 of 1,000",
     symptom="It worked with another network, and this one draws noise",
     hints=["Divide by `last`, and times run from 0 to 1. In which direction?",
            "Step `last` is all noise, which is t = 0 here.",
            "`1 - step/last`; a division makes floats of whole numbers."],
-    insight="Three conventions have to agree between a network and a sampler: where time begins, in "
-            "which direction it runs, and how it is counted.")
+    insight="Three conventions have to agree between a network and a sampler: where time begins, "
+            "in which direction it runs, and how it is counted.")
 
 @mended_63.answer
 def _(step, last=1000): return 1 - step/last
