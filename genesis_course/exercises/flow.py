@@ -189,7 +189,7 @@ def _(x, noise, alpha, sigma, next_alpha, next_sigma):
     data = (x-sigma*noise)/alpha
     return next_alpha*data + next_sigma*noise
 
-# %% ../../nbs/answers/11a_flow.ipynb #e4a92f37
+# %% ../../nbs/answers/11a_flow.ipynb #ee0ad9e7
 @ddim_step.slip("This leaves out the noise: it jumps to the data, scaled. The next x is a mixture "
                 "of both, with the next levels.")
 def _(x, noise, alpha, sigma, next_alpha, next_sigma): return next_alpha*(x-sigma*noise)/alpha
@@ -207,7 +207,8 @@ def _(x, noise, alpha, sigma, next_alpha, next_sigma):
 def _(x, noise, alpha, sigma, next_alpha, next_sigma):
     return next_alpha*(x+sigma*noise)/alpha + next_sigma*noise
 
-@ddim_step.slip("The new mixture takes the noise away; it should hold it: a plus before next_sigma.")
+@ddim_step.slip("The new mixture takes the noise away; it should hold it: a plus before "
+                "next_sigma.")
 def _(x, noise, alpha, sigma, next_alpha, next_sigma):
     return next_alpha*(x-sigma*noise)/alpha - next_sigma*noise
 
@@ -273,8 +274,9 @@ network_input = Exercise("clinic.57", "What time is it?",
 @network_input.answer
 def _(x, t): return torch.cat([x, t[:, None]], dim=1)
 
-# %% ../../nbs/answers/11a_flow.ipynb #4b97bfca
-@network_input.slip("The time is not in it: two rows with the same place and other times are equal.")
+# %% ../../nbs/answers/11a_flow.ipynb #dff47ba9
+@network_input.slip("The time is not in it: two rows with the same place and other times are "
+                    "equal.")
 def _(x, t): return x + 0.
 
 @network_input.slip("Every row gets the mean time of the batch. In training each point has a time "
@@ -466,7 +468,7 @@ def _(network):
     def velocity(x, t): return -network(x, 1-t)
     return velocity
 
-# %% ../../nbs/answers/11a_flow.ipynb #76693112
+# %% ../../nbs/answers/11a_flow.ipynb #4615be91
 @mended_60.slip("This is still the patient: the time is turned round, and the direction is not.")
 def _(network): return lambda x, t: network(x, 1-t)
 
@@ -474,7 +476,8 @@ def _(network): return lambda x, t: network(x, 1-t)
                 "0 is the data.")
 def _(network): return lambda x, t: -network(x, t)
 
-@mended_60.slip("This is his network as it was. Its time begins at the data, and ours at the noise.")
+@mended_60.slip("This is his network as it was. Its time begins at the data, and ours at the "
+                "noise.")
 def _(network): return lambda x, t: network(x, t)
 
 @mended_60.slip("A time of -t is outside of 0 to 1. With s = 0 at the data, s is 1 - t.")
