@@ -165,7 +165,7 @@ def as_velocity(
     "The network as a function that gives velocities, which the samplers ask for"
     return lambda x, t, *more: convert(network(x, t, *more), x, t, kind, "velocity", path)
 
-# %% ../nbs/11a_flow.ipynb #11ebb85e
+# %% ../nbs/11a_flow.ipynb #26b8a5f5
 @checked
 def posterior_mean(
     x,               # [B, …] x_t
@@ -174,7 +174,7 @@ def posterior_mean(
     path=straight,   # function of times
 ):
     "E[x₁|x_t] of a finite data set, in closed form, [B, …]"
-    flat, known = x.flatten(1), points.flatten(1)
+    flat, known = x.flatten(1), points.to(x).flatten(1)
     alpha, sigma, _, _ = at_times(path, t, flat)
     # |x - αd|² without |x|², which is the same for all points
     closeness = alpha*(flat @ known.T) - alpha**2*known.square().sum(dim=1)/2
@@ -205,8 +205,10 @@ def heun(
         x = ahead
     return x
 
-# %% ../nbs/11a_flow.ipynb #50d10a69
-def all_at(t, x): return t.expand(len(x))
+# %% ../nbs/11a_flow.ipynb #d79bd0ff
+def all_at(t, x):
+    "One time for each row of x, [B]"
+    return t.expand(len(x))
 
 @checked
 def ddim(
