@@ -292,7 +292,7 @@ def lab(
 # %% ../nbs/backstage/26_cli.ipynb #9922cabc
 @app.command("train")
 def train_command(
-    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae, gan or genesis"),
+    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae, gan, flow or genesis"),
     data: str = typer.Option(None, help="digits, glyphs, mnist, fashion, cifar10, a folder of "
                                         "photos; python, shakespeare, a text file"),
     steps: int = typer.Option(1000, min=1, help="updates in all, those before a --resume included"),

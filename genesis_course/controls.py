@@ -88,6 +88,9 @@ def shared_out(
     counts = [len(part.values) for part in parts]
     got = [min(count, wanted.get(part.name, 3 if part.kind == "range" else count))
            for part, count in zip(parts, counts)]
+    for k, part in enumerate(parts):
+        few = part.kind == "range" and part.name not in wanted and counts[k] > 2
+        if math.prod(got) > most and few: got[k] = 2
     if math.prod(got) > most:
         raise CourseError(f"This control has at least {math.prod(got)} pictures, and the site can "
                           f"carry {most}. Offer fewer choices.")
@@ -140,7 +143,6 @@ def seen(
     words += [f"<pre>{html.escape(text, quote=False).rstrip()}</pre>" for text in plain if text]
     return [pixels(data["image/png"]) for data in found if "image/png" in data], "".join(words)
 
-# %% ../nbs/backstage/32_controls.ipynb #684eecc4
 def stacked(
     pictures,   # uint8 [H, W, 3], of any sizes
     axis=0,     # 0: one below the other; None: all of one size, as [N, H, W, 3]
@@ -165,7 +167,7 @@ def frame_of(
         sides.append(slice(max(0, low-edge), high+edge))
     return tuple(sides)
 
-# %% ../nbs/backstage/32_controls.ipynb #2446bfa3
+# %% ../nbs/backstage/32_controls.ipynb #efa9a8f1
 WEIGHT = 80_000   # bytes that a sheet may have before it loses colours and places
 
 def as_webp(
@@ -205,7 +207,7 @@ def sheet_of(
     box = [columns.start, rows.start, width, height]
     return as_webp(sheet, colours), which, ncols, [int(number) for number in box]
 
-# %% ../nbs/backstage/32_controls.ipynb #2c5cef95
+# %% ../nbs/backstage/32_controls.ipynb #8b6d250d
 def start_of(parts):
     "The number of the picture that is shown at first; the last part moves fastest"
     return int(np.ravel_multi_index([part.start for part in parts], sizes_of(parts)))
@@ -235,7 +237,7 @@ def light_enough(
         if len(finer[0]) <= WEIGHT: sheet = finer
     return parts, left, sheet
 
-# %% ../nbs/backstage/32_controls.ipynb #debaaa4b
+# %% ../nbs/backstage/32_controls.ipynb #32b78b94
 def uri(webp):
     "A WebP file as an address"
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
@@ -287,7 +289,6 @@ def figure_of(
             f'<figcaption>The controls stand at {html.escape(where)}. '
             f'In a running notebook they move.</figcaption></figure>')
 
-# %% ../nbs/backstage/32_controls.ipynb #36089937
 @contextmanager
 def same_chance():
     "Random numbers go on afterwards as if nothing had been drawn here"
@@ -324,7 +325,7 @@ def as_figure(
     alt = re.search(r'^#\| fig-alt: "(.*)"$', source, re.MULTILINE)
     return figure_of(parts, frames, words, alt[1] if alt else "What the controls show")
 
-# %% ../nbs/backstage/32_controls.ipynb #47f7ee45
+# %% ../nbs/backstage/32_controls.ipynb #766947f3
 def stored_interact(
     function=None,   # of the control; None: a decorator
     **controls,      # as for `ipywidgets.interact`
@@ -336,9 +337,7 @@ def stored_interact(
     if function is None: return lambda function: stored_interact(function, **controls)
     live = interactive(function, **controls)
     widgets = {widget._kwarg: widget for widget in live.kwargs_widgets}
-    shell = get_ipython()
-    source = shell.user_ns["In"][-1] if shell else ""
-    made = as_figure(function, widgets, source)
+    made = as_figure(function, widgets, source=get_ipython().user_ns["In"][-1])
     words = "A control; in a running notebook it moves."
     display({"text/html": made, "text/plain": words}, raw=True)
     seen(function, {name: widget.get_interact_value() for name, widget in widgets.items()})

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/recipes.html.md"
 
 # %% auto #0
 __all__ = ['RECIPES', 'Experiment', 'cnn_experiment', 'rnn_experiment', 'gpt_experiment', 'vae_experiment', 'gan_game',
-           'genesis_game', 'reconstruction', 'gan_experiment', 'genesis_experiment']
+           'genesis_game', 'reconstruction', 'gan_experiment', 'genesis_experiment', 'flow_experiment']
 
 # %% ../nbs/backstage/23_recipes.ipynb #637b40be
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from .attention import Transformer
 from .augment import Augment
 from .cnn import ResNet
 from .data import KNOWN_SETS, Batches, load_images, load_text, split_set, to_floats
+from .diffusion import UNet, flow_player, sample_pictures
 from .evaluation import features, frechet_distance
 from .genesis import GenesisParticle, genesis_players, pretraining_player
 from .muon import Muon
@@ -251,5 +252,30 @@ def genesis_experiment(
         return _conditional(game, batches, settings, test, data, seed)
     return Experiment([reconstruction(generator)], batches, generator, settings, then=second_stage)
 
+def flow_experiment(
+    data="digits",   # as for `vae_experiment`, like the rest
+    seed=0,
+    batch=64,
+    lr=0.02,
+    size=None,
+    device=None,
+):
+    "The flow of chapter 11b: a U-Net that is told time and class, and the average of its weights"
+    train, test = _two_parts(data, size, seed)
+    channels, side = train.images.shape[1:3]
+    settings = dict(size=side, channels=channels, classes=len(train.classes))
+    player, average = flow_player(UNet(**settings), lr=lr)
+    batches = Batches(train, batch_size=batch, seed=seed, drop_last=True, device=device)
+    def draw(count):
+        labels = torch.arange(count) % settings["classes"]
+        return sample_pictures(average.module, labels, scale=1.5, seed=seed)
+    def measure():
+        if data not in ("digits", "mnist", "glyphs"): return {}
+        drawn = features(draw(min(len(test), 2000)).cpu())
+        return {"FID of the course": frechet_distance(drawn, features(test))}
+    return Experiment([player], batches, average.module, settings, measure,
+                      lambda: draw(10*settings["classes"]), [average])
+
 RECIPES = {"cnn": cnn_experiment, "rnn": rnn_experiment, "gpt": gpt_experiment,
-           "vae": vae_experiment, "gan": gan_experiment, "genesis": genesis_experiment}
+           "vae": vae_experiment, "gan": gan_experiment, "flow": flow_experiment,
+           "genesis": genesis_experiment}

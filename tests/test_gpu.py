@@ -313,12 +313,12 @@ def test_every_recipe_trains_and_leaves_its_files(name, tmp_path):
     assert measured and all(math.isfinite(value) for value in measured.values())
     files = {path.name for path in (tmp_path/"run").iterdir()}
     assert {"checkpoint.safetensors", "weights.safetensors", "results.json", "run.json"} <= files
-    assert ("sample.png" in files) == (name in ("vae", "gan", "genesis")) and ("sample.txt" in files) == (name in ("rnn", "gpt"))
+    assert ("sample.png" in files) == (name in ("vae", "gan", "flow", "genesis")) and ("sample.txt" in files) == (name in ("rnn", "gpt"))
     about = load_weights(tmp_path/"run"/"weights.safetensors")[1]
     assert about["recipe"] == name and about["steps"] == 12 and about["measured"] == measured
     assert json.loads((tmp_path/"run"/"results.json").read_text())["steps"] == 12
 
-@pytest.mark.parametrize("name", ["vae", "gan", "genesis", "cnn", "gpt"])
+@pytest.mark.parametrize("name", ["vae", "gan", "flow", "genesis", "cnn", "gpt"])
 @pytest.mark.slow
 def test_a_resumed_recipe_equals_an_uninterrupted_one(name, tmp_path, monkeypatch, capsys):
     "Noise, augmentation, a moving average and a schedule included"
@@ -417,7 +417,7 @@ def test_memory_can_be_fitted_in_a_recipe(tmp_path, monkeypatch, capsys):
 
 def test_players_compute_on_a_device_that_is_not_the_processor(monkeypatch):
     "On `meta` no operation mixes with a tensor that was made on the processor; the checks that look at numbers are left out"
-    looks = {"check_range", "check_ranges", "check_variety", "check_labels"}
+    looks = {"check_range", "check_ranges", "check_variety", "check_labels", "times_of", "picture_range"}
     for module in [module for name, module in sys.modules.items() if name.startswith("genesis_course")]:
         for name in [name for name in vars(module) if name.lstrip("_") in looks]: monkeypatch.setattr(module, name, lambda *_: None)
     for name, recipe in RECIPES.items():

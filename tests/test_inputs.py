@@ -31,7 +31,7 @@ from genesis_course.photos import read_photos
 from genesis_course.genesis import load_genesis
 from genesis_course.plots import save_film, save_picture
 from genesis_course.processes import Steps
-from genesis_course.recipes import cnn_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment, vae_experiment
+from genesis_course.recipes import cnn_experiment, flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment, vae_experiment
 from genesis_course.state import generators_of, load_weights, read_state, save_weights, write_state
 from genesis_course.support import CourseError, as_path, data_folder, home, never_fail, write_atomically
 from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit, range_test
@@ -85,11 +85,13 @@ READ = {
     "recipes.gpt_experiment": lambda path: gpt_experiment(data=path),
     "recipes.vae_experiment": lambda path: vae_experiment(data=path),
     "recipes.gan_experiment": lambda path: gan_experiment(data=path),
+    "recipes.flow_experiment": lambda path: flow_experiment(data=path),
     "recipes.genesis_experiment": lambda path: genesis_experiment(data=path),
 }
 # What looks like one of them and is none, and why.
 OTHERS = {
     "no path": {"adversarial.pgd", "cli.tidied", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr"},
+    "a path from noise to data": {"diffusion.sample_pictures", *(f"flow.{name}" for name in ("ancestral", "as_velocity", "at_times", "convert", "ddim", "ends_of", "euler", "flow_loss", "heun", "ideal_velocity", "mix", "posterior_mean", "velocity_between"))},
     "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "support.explain_os_error"},
     "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command"},
     "it is what all others ask, or takes no argument": {"support.as_path", "support.home", "support.data_folder", "cli.chapters_folder"},

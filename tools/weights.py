@@ -16,10 +16,11 @@ from torch import nn
 from genesis_course.augment import Augment
 from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, ImageSet, load_images, to_floats
-from genesis_course.evaluation import FeatureNet, features, frechet_distance, read_digits
-from genesis_course.optim import one_cycle
+from genesis_course.diffusion import sample_pictures
+from genesis_course.evaluation import FeatureNet, features, frechet_distance, precision_recall, read_digits
 from genesis_course.genesis import load_genesis
-from genesis_course.recipes import gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
+from genesis_course.optim import one_cycle
+from genesis_course.recipes import flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
 from genesis_course.stable_gan import ConvDiscriminator, class_agreement
 from genesis_course.state import save_weights
 from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
@@ -75,6 +76,21 @@ def conditional_gan(epochs=6):
     table = json.loads((ROOT/"benchmarks"/"results"/"gan_stabilisers.json").read_text())["table"]
     return experiment.module, {"settings": experiment.settings, "steps": trainer.step, **drawn_digits(experiment),
                                "floor": round(frechet_distance(features(load_images("mnist")[:10_000]), test), 2), "stabilisers": table}
+
+
+def flow_digits(epochs=2, count=2000):
+    "The U-Net of chapter 11b on MNIST; the tables that benchmarks/diffusion.py makes travel with it"
+    experiment = flow_experiment("mnist")
+    trainer = Trainer(experiment.players, experiment.callbacks, device="cpu").fit(experiment.batches, epochs)
+    labels, test = torch.arange(count) % 10, features(load_images("mnist", split="test"))
+    pictures = sample_pictures(experiment.module, labels, seed=0)
+    drawn = features(pictures)
+    precision, recall = precision_recall(test[:2000], drawn[:2000])
+    measured = ROOT/"benchmarks"/"results"/"diffusion.json"
+    return experiment.module, {"settings": experiment.settings, "steps": trainer.step, "calls": 20, "fid": round(frechet_distance(drawn, test), 3),
+                               "precision": round(precision, 3), "recall": round(recall, 3), "agreement": round((read_digits(pictures) == labels).double().mean().item(), 4),
+                               "floor": round(frechet_distance(features(load_images("mnist")[:count]), test), 3),
+                               "tables": json.loads(measured.read_text())["tables"] if measured.exists() else {}}
 
 
 def bend(images):
@@ -174,6 +190,7 @@ RECIPES = {
     "genesis": genesis_particle,
     "features": feature_network,
     "conditional_gan": conditional_gan,
+    "flow_digits": flow_digits,
     "rnn": lambda: language_model(rnn_experiment, cell="rnn", width=274, lr=0.01),
     "lstm": lambda: language_model(rnn_experiment, cell="lstm", width=143, lr=0.04),
     "gru": lambda: language_model(rnn_experiment, cell="gru", width=164, lr=0.02),
@@ -189,5 +206,5 @@ if __name__ == "__main__":
         module, about = RECIPES[name]()
         about["seconds"] = round(time.perf_counter()-started)
         path = save_weights(FOLDER/f"{name}.safetensors", module, **about)
-        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost", "step", "runs", "labels", "codes")}
+        told = {key: value for key, value in about.items() if key not in ("vocabulary", "stabilisers", "race", "parts", "cost", "step", "runs", "tables", "labels", "codes")}
         print(f"{name}: {path.stat().st_size/1e6:.2f} MB, {told}", flush=True)

@@ -2,5 +2,5 @@
 # in reading order
 chapters = ["start", "tensors", "data", "optim", "training", "cnn", "augment", "rnn",
             "attention", "sequences", "vae", "codes", "gan", "stable_gan", "colour",
-            "evaluation", "measures", "imagenet", "transfer", "adversarial",
-            "particles", "genesis", "gpu"]
+            "evaluation", "measures", "flow", "diffusion", "imagenet", "transfer",
+            "adversarial", "particles", "genesis", "gpu"]
