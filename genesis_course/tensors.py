@@ -1,4 +1,4 @@
-"""Pictures are boxes of numbers, and shapes say which boxes fit together. An engine of fewer than a hundred lines finds the slope of any calculation made of its operations, and trains a network.
+"""Pictures are boxes of numbers; shapes say which fit together. An engine of fewer than a hundred lines finds the slope of what you calculate with it, and trains networks.
 
 Docs: https://genesis-course.github.io/genesis-course/tensors.html.md"""
 
