@@ -107,7 +107,7 @@ def without_colour(
 @checked
 def opposite_hues(
     images,       # [N, 3, H, W] in [-1, 1]
-    within=0.1,   # of half a circle
+    within=0.1,   # how far from half a circle, in circles
 ):
     "Share of pictures whose ink and paper have opposite hues, 0 to 1"
     ink, paper = (hue_of(colours) for colours in ink_and_paper(images))

@@ -197,11 +197,11 @@ def heun(
     path=straight,
     generator=None,
 ):
-    "Steps along the mean of the velocities at both ends, the last by Euler: 2N - 1 calls"
+    "Steps along the mean of the velocities at both ends, the one to t = 1 by Euler: 2N - 1 calls"
     for t, later in zip(times, times[1:]):
         slope = ask(velocity, x, t)
         ahead = x + (later-t)*slope
-        if later < times[-1]: ahead = x + (later-t)*(slope+ask(velocity, ahead, later))/2
+        if later < 1: ahead = x + (later-t)*(slope+ask(velocity, ahead, later))/2
         x = ahead
     return x
 

@@ -131,6 +131,14 @@ def test_calls_are_what_the_docstring_says(name, calls):
     SAMPLERS[name](lambda x, t: count.append(t) or -x, torch.randn(3, 2), steps_to(6))
     assert len(count) == calls and all(t.shape == (3,) and 0 <= t[0] < 1 for t in count)
 
+@each_path
+def test_heun_in_single_steps_is_heun_as_a_whole(path):
+    "A playground goes step by step; only the step to t = 1 may be one of Euler's"
+    field, x, times = gaussian_field(path), normal(20, 1), steps_to(6).double()
+    whole = heun(field, x, times, path)
+    for pair in zip(times, times[1:]): x = heun(field, x, torch.stack(pair), path)
+    torch.testing.assert_close(x, whole)
+
 def test_random_numbers_come_from_the_generator_that_is_given():
     x = torch.randn(4, 2)
     one, two, three = (ancestral(lambda x, t: -x, x, steps_to(5), generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
