@@ -90,7 +90,7 @@ READ = {
 }
 # What looks like one of them and is none, and why.
 OTHERS = {
-    "no path": {"adversarial.pgd", "cli.tidied", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr"},
+    "no path": {"adversarial.pgd", "cli.tidied", "controls.as_figure", "controls.pixels", "play.play", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr"},
     "a path from noise to data": {"diffusion.sample_pictures", *(f"flow.{name}" for name in ("ancestral", "as_velocity", "at_times", "convert", "ddim", "ends_of", "euler", "flow_loss", "heun", "ideal_velocity", "mix", "posterior_mean", "velocity_between"))},
     "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "support.explain_os_error"},
     "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command"},
