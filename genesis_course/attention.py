@@ -53,7 +53,7 @@ def attention(
 def rotate(
     x,              # [..., T, D] queries or keys, D even
     start=0,        # position of the first
-    base=10_000.,   # the slowest pair turns about this many times slower than the fastest
+    base=10_000.,   # nearly the ratio of the fastest to the slowest turn, if D is large
 ):
     "Turn pair (i, i + D/2) at position p by p·base^(−2i/D) (rotary positions, Su et al. 2021)"
     half, high = x.shape[-1]//2, torch.promote_types(x.dtype, torch.float32)
