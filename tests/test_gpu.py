@@ -390,7 +390,7 @@ def test_runs_that_must_not_be_mixed(tmp_path):
     message_of(lambda: train("vae", out=tmp_path/"alien", resume=True, **QUICK), "damaged")
 
 @pytest.mark.parametrize("settings, fragments", [
-    (dict(recipe="gtp"), ["'gtp'", "Did you mean 'gpt'?"]), (dict(recipe="diffuse"), ["cnn, rnn, gpt, vae, gan, genesis"]),
+    (dict(recipe="gtp"), ["'gtp'", "Did you mean 'gpt'?"]), (dict(recipe="diffuse"), ["cnn, rnn, gpt, vae, gan, flow, genesis"]),
     (dict(recipe="cnn", data="mnits"), ["'mnits'", "Did you mean 'mnist'?"]), (dict(recipe="gpt", data="shakespear"), ["Did you mean 'shakespeare'?"]),
     (dict(recipe="cnn", device="cuda:9"), ["'cuda:9'", "auto"]), (dict(recipe="cnn", precision="fp16"), ["bf16"]), (dict(recipe="cnn", precision="half"), ["fp32, tf32, bf16, fp16"]),
     (dict(recipe="cnn", batch=0), ["batch"]), (dict(recipe="cnn", lr=-1.), ["lr"]), (dict(recipe="cnn", seed=-1), ["seed"]), (dict(recipe="gpt", size=8), ["no option 'size'", "batch"]),
@@ -523,7 +523,7 @@ def test_the_command_trains_stops_at_ctrl_c_and_goes_on(tmp_path):
 def test_bad_words_end_the_command_with_one_sentence(tmp_path):
     refused = genesis("train", "gtp", "--out", tmp_path/"run")
     printed = refused.communicate(timeout=60)[0]
-    assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan, genesis."
+    assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan, flow, genesis."
 
 @pytest.mark.slow
 def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
