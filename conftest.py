@@ -5,8 +5,10 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import tempfile
+from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
@@ -105,3 +107,23 @@ def real_data():
     folder = os.environ.get("GENESIS_DATA")
     if not folder or not os.path.isdir(folder): pytest.skip("needs real data sets: set GENESIS_DATA to a folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "A headless Chromium; tests that need it are skipped where there is none"
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium: pytest.skip("needs Chromium on the PATH")
+    with playwright.sync_playwright() as engine:
+        quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe():
+    "The script of axe-core, which finds what a page lacks for readers with a screen reader or a keyboard"
+    package = pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
+    return (Path(package.__file__).parent/"axe.min.js").read_text(encoding="utf-8")

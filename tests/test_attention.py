@@ -17,15 +17,6 @@ VOCAB = 11
 sizes = st.integers(1, 6)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
-
-
 def awake(seed=0, **settings):
     "A Transformer whose every weight is random: untrained blocks add nothing, and would hide any fault"
     torch.manual_seed(seed)

@@ -9,7 +9,6 @@ import html
 import http.server
 import json
 import re
-import shutil
 import sys
 import threading
 from pathlib import Path
@@ -35,7 +34,6 @@ import demos                                                                    
 
 each_model = pytest.mark.parametrize("name", list(demos.MODELS))
 in_browser = pytest.mark.browser
-chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PLACES = {"genesis": "15_genesis", "gan": "09a_stable_gan", "vae": "07a_vae", "transformer": "06a_attention", "reader": "04a_cnn"}
 
 
@@ -80,17 +78,6 @@ def test_the_site_carries_the_page_and_shows_it_in_its_chapter(name):
 
 
 # ---- in a browser
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright")
-    if not chromium: pytest.skip("needs Chromium on the PATH")
-    with playwright.sync_playwright() as engine:
-        quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield browser
-        browser.close()
-
 
 @pytest.fixture(scope="module")
 def server():
@@ -520,11 +507,10 @@ def test_a_page_from_play_works_inside_a_dark_notebook(browser):
 @each_model
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 900])
-def test_everybody_can_use_the_page(visit, name, width, theme):
-    package = pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
+def test_everybody_can_use_the_page(visit, axe, name, width, theme):
     page = visit(name, width=width, theme=theme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width and page.evaluate("document.documentElement.dataset.theme") == theme
-    page.evaluate((Path(package.__file__).parent/"axe.min.js").read_text(encoding="utf-8"))
+    page.evaluate(axe)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     assert not found, [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found]
     small = page.evaluate("[...document.querySelectorAll('button, input, select, textarea')].filter(x => x.offsetParent && x.getBoundingClientRect().height < 44).map(x => x.id || x.outerHTML)")

@@ -19,15 +19,6 @@ from genesis_course.sequences import (BPE, CrossAttention, EncoderDecoder, Layer
 V, KINDS = 12, ["none", "learned", "sinusoidal", "rotary", "ALiBi"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
-
-
 def ids(*shape, seed=0): return torch.randint(3, V, shape, generator=torch.Generator().manual_seed(seed))
 
 

@@ -24,7 +24,6 @@ NBS = ROOT/"nbs"
 SITE = yaml.safe_load((ROOT/"_quarto.yml").read_text(encoding="utf-8"))
 OWN = ["theme.scss", "theme-dark.scss", "page.lua", "site.html", "404.qmd"]
 THEMES = {"light": ["theme.scss"], "dark": ["theme-dark.scss", "theme.scss"]}         # as Quarto reads them: whoever is first decides
-chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def part(name, kind):
@@ -311,23 +310,6 @@ def site(tmp_path_factory):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", names
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright")
-    if not chromium: pytest.skip("needs Chromium on the PATH")
-    with playwright.sync_playwright() as engine:
-        quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def axe():
-    package = pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
-    return (Path(package.__file__).parent/"axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.browser
