@@ -3,7 +3,7 @@
     GENESIS_DATA=… python benchmarks/transfer.py [--seeds 3] [--data digits mnist] [--again] [--choose]
 
 Each run trains for about 200 steps on batches of 32 with a learning rate that rises and falls, on labels that the seed chooses from the training part, and reads the test
-part: of scikit-learn's digits the 360 that nearly all come from other writers, of MNIST all 10,000, at 16 by 16 pixels. "letters" is the share of 2,600 drawn letters that
+part: of scikit-learn's digits the 360 that mostly come from other writers, of MNIST all 10,000, at 16 by 16 pixels. "letters" is the share of 2,600 drawn letters that
 the body reads afterwards, under the head that it had before. A network from scratch is also given four times the steps. What frozen batch norms do is measured for digits with
 five labels a class, at the usual rate and at a third of it. The learning rate of each way was chosen (`--choose`) on images of the training part that had no labels then,
 with seeds that the table does not use. After a change of the results, `python tools/weights.py backbone` lets them travel with the weights, where the chapter reads them.

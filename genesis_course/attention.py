@@ -126,7 +126,7 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         up = nn.Linear(width, expand*width, bias=False)
         down = nn.Linear(expand*width, width, bias=False)
-        self.network = nn.Sequential(up, nn.GELU(), down)
+        self.network = nn.Sequential(up, nn.GELU(), down)             # GELU: a smooth ReLU
         for last in (self.attention.out, down): nn.init.zeros_(last.weight)
         self.dropout = nn.Dropout(dropout)
 

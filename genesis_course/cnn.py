@@ -133,7 +133,7 @@ class ResNet(nn.Module):
         dropout=0.,            # share of the features that are dropped before the last layer
     ):
         super().__init__()
-        # a smaller image would leave nothing for the last stage
+        # an image of this size is one pixel wide in the last stage
         self.in_channels, self.least = in_channels, stem_stride*2**(len(widths)-1)
         self.stem = conv_block(in_channels, widths[0], stem_kernel, stem_stride)
         for number, (before, width) in enumerate(zip([widths[0], *widths], widths), 1):

@@ -52,7 +52,7 @@ class ImageSet:
 
 # %% ../nbs/02_data.ipynb #c5fa08f6
 def digits_set(
-    split="all",   # or "train" (the first 1,437), "test" (the other 360, probably by new writers)
+    split="all",   # or "train" (the first 1,437), "test" (the other 360, mostly by new writers)
 ):
     "The 1,797 digits of scikit-learn, 8x8; neighbours in the file mostly share a writer"
     from sklearn.datasets import load_digits

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .guards.gan import check_ranges, checked
-from .run import in_mode
+from .run import in_mode, repeatable
 from .training import Player
 from .vae import images_of
 
@@ -71,7 +71,7 @@ def dense(
     norm=False,   # batch norm in the hidden layers
     dropout=0.,   # share of hidden units that are silenced in training
 ):
-    "Linear layers with leaky ReLU between them, [B, widths[0]] → [B, widths[-1]]"
+    "Linear layers, leaky ReLU (negatives times 0.2) between them, [B, widths[0]] → [B, widths[-1]]"
     layers = []
     for before, after in zip(widths[:-2], widths[1:-1]):
         layers += [nn.Linear(before, after), *[nn.BatchNorm1d(after)]*norm, nn.LeakyReLU(0.2)]
@@ -192,10 +192,10 @@ def sample(
     generator,         # a generator
     count,             # how many images
     latent_dim=None,   # numbers in a code; None: the generator knows
-    seed=None,         # the same seed gives the same codes; None: chosen at random
+    seed=None,         # the same seed gives the same images; None: chosen at random
 ):
     "Generated images, made in evaluation mode; the generator's own mode is kept"
     device = next(generator.parameters()).device
     rng = None if seed is None else torch.Generator().manual_seed(seed)
     codes = noise(count, generator.latent_dim if latent_dim is None else latent_dim, generator=rng)
-    with in_mode([generator], False): return generator(codes.to(device))
+    with in_mode([generator], False), repeatable(seed): return generator(codes.to(device))

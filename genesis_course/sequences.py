@@ -64,7 +64,7 @@ class CrossAttention(nn.Module):
 
 # %% ../nbs/06b_sequences.ipynb #9f7fd7cd
 class Layer(nn.Module):
-    "Pre-norm: self-attention, then cross-attention if there is a memory, then a small network"
+    "Pre-norm: self-attention, then cross-attention if it has one, then a small network"
     def __init__(self,
         width,          # C, numbers for each token
         heads,          # of each attention

@@ -97,7 +97,7 @@ cutmix = Exercise("augment.2", "CutMix", kind="build",
            "the same slice of `images[partner]`.",
            "The partner's share is height·width/(H·W); the rest belongs to the image itself."],
     insight="The pasted part stays as sharp as it was, so no picture looks like a double exposure; "
-            "and a network that looks at one spot only is wrong half of the time.")
+            "and a network that looks at one spot only never sees both of them.")
 
 @cutmix.answer
 def _(images, labels, partner, box, classes):

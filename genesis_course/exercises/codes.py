@@ -48,7 +48,7 @@ sigma.slip("That goes with the plain sum of squares, 2σ² = 1. Here the sum is 
            math.sqrt(0.5))
 sigma.slip("The fraction is upside down: dividing the squares by 784 makes σ large.",
            math.sqrt(1/392))
-sigma.slip("That is 1/σ², the weight of the squares, times 2 pixels. Solve 1/D = 1/(2σ²) for σ.",
+sigma.slip("That is 1/σ², twice the weight 1/784 of the squares. Solve 1/D = 1/(2σ²) for σ.",
            1/392)
 sigma.slip("The 2 went to the wrong side: 2σ² = D, so σ² = D/2.", math.sqrt(2*784))
 

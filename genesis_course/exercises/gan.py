@@ -409,8 +409,8 @@ loader = Exercise("clinic.32", "Noise for data",
     hints=["Byte 0 should become -1, and byte 255 should become 1.",
            "`to_floats` of chapter 02 does it.",
            "images/127.5 - 1"],
-    insight="Show a batch before every first training of a new script. It costs a second and finds "
-            "a third of all faults.")
+    insight="Show a batch before every first training of a new script. It costs a second, and "
+            "many faults show at once.")
 
 @loader.answer
 def _(images): return to_floats(images)
@@ -1431,7 +1431,7 @@ rates = Exercise("clinic.33", "One learning rate too high",
 
 # %% ../../nbs/answers/08_gan.ipynb #8dc56d0e
 rates.slip("These are the patient's rates: D learns three hundred times as fast, its logits run to "
-           "12 and -6, and the generator cannot follow.",
+           "11 and -8, and the generator cannot follow.",
            {"generator": 1e-4, "discriminator": 3e-2})
 rates.slip("Now the generator is three hundred times as fast as D. The gap is gone, and so are the "
            "good points: that is the recipe for "

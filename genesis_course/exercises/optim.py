@@ -551,11 +551,11 @@ mended_47 = Exercise("clinic.47", "A softmax too many", tolerance=1e-5,
 def _(logits, targets): return F.cross_entropy(logits, targets)
 
 # %% ../../nbs/answers/03a_optim.ipynb #1956407d
-@mended_47.slip("The axis is right now, but there still is a softmax too many: `F.cross_entropy` "
-                "applies its own, and the loss cannot come near 0.")
+@mended_47.slip("This is the patient, with a softmax too many: `F.cross_entropy` applies its own, "
+                "and the loss cannot come near 0.")
 def _(logits, targets): return F.cross_entropy(logits.softmax(dim=1), targets)
 
-@mended_47.slip("This is the patient: a softmax along the batch makes the *columns* sum to 1, and "
+@mended_47.slip("This is the cousin: a softmax along the batch makes the *columns* sum to 1, and "
                 "`F.cross_entropy` applies a second one.")
 def _(logits, targets): return F.cross_entropy(logits.softmax(dim=0), targets)
 

@@ -452,8 +452,8 @@ def _(bias):
 
 # %% ../../nbs/answers/05_rnn.ipynb #99ce84ac
 mended_9 = Exercise("clinic.9", "One answer for the whole sequence",
-    symptom="The loss of a sequence model stops where counting single characters stops, and "
-            "samples are letter soup with the right frequencies.",
+    symptom="The loss of a sequence model stops not far below that of counting single "
+            "characters, and samples are letter soup with the right frequencies.",
     hints=["Which shape does `outputs` have before the patient picks from it?",
            "A linear layer works on the last axis, whatever stands before it."],
     insight="The probe `influence` shows both faults of the patient at once: equal rows, and "

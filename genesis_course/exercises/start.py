@@ -183,7 +183,7 @@ def _():
 
 # %% ../../nbs/answers/00_start.ipynb #f5e3e829
 def _read_rightly(network):
-    "How many of 360 test digits a network reads rightly after 400 steps"
+    "How many of 360 test digits a network reads rightly after some 400 steps"
     from genesis_course.data import Batches, load_images
     test = load_images("digits", split="test")
     batches = Batches(load_images("digits"), batch_size=64, device="cpu")

@@ -136,7 +136,7 @@ def check_batch(
                           f"have {x.shape[1]}. Build it with in_channels={x.shape[1]}{convert}.")
     if min(x.shape[2:]) < least:
         raise CourseError(f"These images have {x.shape[2]}x{x.shape[3]} pixels, but this network "
-                          f"halves them until nothing is left: it needs {least} a side. Give it "
+                          f"halves them stage by stage and needs {least} a side. Give it "
                           "fewer widths, or load larger images (size=…).")
 
 # %% ../../nbs/backstage/guards/04a_cnn.ipynb #2a14d744
