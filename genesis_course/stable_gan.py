@@ -21,7 +21,7 @@ from .gan import discriminator_loss, discriminator_step, generator_loss, noise
 from .guards.gan import check_ranges
 from .guards.shared import check_images
 from .guards.stable_gan import check_variety, checked, labelled
-from .run import in_mode
+from .run import in_mode, repeatable
 from .training import Callback, Player
 from .vae import images_of, kl_divergence, reparameterise
 
@@ -298,7 +298,7 @@ def conditional_players(
 def sample_class(
     generator,   # a conditional generator
     labels,      # [N] int64, what to draw
-    seed=None,   # the same seed gives the same codes; None: chosen at random
+    seed=None,   # the same seed gives the same images; None: chosen at random
     scale=1.,    # of the noise: below 1 safer and more alike (truncation), above 1 bolder
 ):
     "Images of the classes asked for, [N, C, H, W], made in evaluation mode; the mode is kept"
@@ -306,7 +306,7 @@ def sample_class(
     device = next(generator.parameters()).device
     rng = None if seed is None else torch.Generator().manual_seed(seed)
     z = scale*noise(len(labels), generator.latent_dim, generator=rng)
-    with in_mode([generator], False):
+    with in_mode([generator], False), repeatable(seed):
         parts = [generator(*pair) for pair in zip(z.to(device).split(1000),
                                                   labels.to(device).split(1000))]
     return torch.cat(parts)
