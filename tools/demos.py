@@ -80,7 +80,17 @@ def transformer():
     return safetensors(tensors, settings=about["settings"], vocabulary="".join(about["vocabulary"]))
 
 
-MODELS = {"genesis": genesis, "gan": gan, "vae": vae, "reader": reader, "transformer": transformer}
+def flow():
+    tensors, about = parts_of("flow_digits")
+    return safetensors(tensors, settings=about["settings"])
+
+
+def levels():
+    tensors, about = parts_of("levels")
+    return safetensors(tensors, settings=about["settings"])
+
+
+MODELS = {"flow": flow, "genesis": genesis, "gan": gan, "vae": vae, "reader": reader, "transformer": transformer, "levels": levels}
 
 
 def lean(text):

@@ -5,6 +5,7 @@ usage: python tools/weights.py [name ...]        without arguments: all of them
 One thread, so that a recipe gives the same weights again on the same machine. MNIST is fetched, or read from $GENESIS_DATA.
 """
 import json
+import math
 import platform
 import string
 import sys
@@ -15,14 +16,17 @@ import torch.nn.functional as F
 from torch import nn
 from genesis_course.augment import Augment
 from genesis_course.cnn import ResNet
+from genesis_course.codeflow import CodeFlow, Creation, ParticleDecoder, code_loss, read_codes, redrawing_player
 from genesis_course.data import Batches, ImageSet, load_images, to_floats
-from genesis_course.diffusion import sample_pictures
+from genesis_course.diffusion import flow_player, sample_pictures
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, precision_recall, read_digits
 from genesis_course.genesis import load_genesis
+from genesis_course.levels import MASK, MaskedModel, broken, fill, masked_loss, prove
 from genesis_course.optim import one_cycle
 from genesis_course.recipes import flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
-from genesis_course.stable_gan import ConvDiscriminator, class_agreement
+from genesis_course.stable_gan import ConvDiscriminator, class_agreement, sample_class
 from genesis_course.state import save_weights
+from genesis_course.tiles import COLUMNS, ROWS, build_levels, to_ids, to_levels
 from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
 from genesis_course.vae import VAE, bernoulli_log_likelihood, dense_networks, images_of, sample_prior, to_images, to_probabilities, vae_loss
 
@@ -131,6 +135,32 @@ def genesis_particle(epochs=8):
     return game.module, {"settings": game.settings, "steps": len(first.batches)+trainer.step, **drawn_digits(game), **tables}
 
 
+def creation(epochs=5, lr=0.01):
+    "The particles of chapter 15b on MNIST: redrawing, then a flow on the codes"
+    redraw = redrawing_player(ParticleDecoder(28), lr=lr)
+    trainer = Trainer(redraw, device="cpu").fit(Batches(load_images("mnist"), batch_size=32, seed=0, drop_last=True), epochs)
+    return with_flow(redraw.module, trainer.step)
+
+
+def with_flow(autoencoder, steps, epochs=20):
+    "A flow on the codes of MNIST for particles that redraw it, and what the two draw together; what benchmarks/codeflow.py measured travels with it"
+    mnist, test = load_images("mnist"), load_images("mnist", split="test")
+    means, stds = read_codes(autoencoder, to_floats(mnist.images))
+    player, average = flow_player(CodeFlow().measure(means, stds), code_loss)
+    Trainer(player, average, device="cpu").fit(Batches(means, stds, mnist.labels, batch_size=256, seed=0, drop_last=True), epochs)
+    made, labels, real = Creation(autoencoder.generator, average.module), torch.arange(10_000) % 10, features(test)
+    drawn = sample_class(made, labels, seed=0)
+    seen = features(drawn)
+    precision, recall = precision_recall(real[:2000], seen[:2000])
+    with torch.no_grad():
+        copied = autoencoder.generator(read_codes(autoencoder, to_floats(test.images[:1000]))[0], test.labels[:1000])
+        error = (copied-to_floats(test.images[:1000])).square().mean().item()
+    measured = ROOT/"benchmarks"/"results"/"codeflow.json"
+    return made, {"settings": {"size": 28}, "steps": steps, "fid": round(frechet_distance(seen, real), 3), "precision": round(precision, 3), "recall": round(recall, 3),
+                  "agreement": round((read_digits(drawn) == labels).double().mean().item(), 4), "floor": round(frechet_distance(features(mnist[:10_000]), real), 3),
+                  "redrawn, dB": round(10*math.log10(4/error), 1), "race": json.loads(measured.read_text())["runs"] if measured.exists() else []}
+
+
 def two_planes(count=12_000, epochs=60, batch=100, lr=3e-3):
     "The VAE of chapter 07a whose codes are two numbers, and a plain autoencoder of the same layers, for the live plane; the codes of 500 test pictures travel with them"
     still, hidden = dict(size=20, font=0, x=0, y=0, rotation=0, scale=1.), [128, 64]
@@ -183,11 +213,34 @@ def genesis_encoder(epochs=5, batch=48, lr=3e-3):
                      "read_as_asked": round((read_digits(redrawn) == test.labels).float().mean().item(), 4)}
 
 
+def level_filler(count=3000, epochs=60, width=48, lr=6e-3):
+    "The masked model of chapter 20, on levels of the course's builder"
+    model = MaskedModel(width)
+    player = Player(model, masked_loss, torch.optim.AdamW, lr=lr, schedule=one_cycle)
+    trainer = Trainer(player, device="cpu").fit(Batches(to_ids(build_levels(count)[0]), batch_size=64), epochs)
+    made = fill(model, torch.full((300, ROWS, COLUMNS), MASK))
+    return model, {"settings": {"width": width}, "levels": count, "steps": trainer.step, "finished": round(sum(prove(level).finished for level in to_levels(made))/300, 3),
+                   "broken": round(broken(made).sum().item()/300, 3)}
+
+
+def translators():
+    "The translators of chapter 17 that learned without pairs: upright → leaning, and filled → outlines → filled; the tables that benchmarks/translation.py makes travel with them"
+    sys.path.insert(0, str(ROOT/"benchmarks"))
+    from translation import LONG, RESULTS, glyph_pairs, train_unpaired
+    lean, _ = train_unpaired(glyph_pairs("slant")[0], glyph_pairs("slant", seed=5)[1], seed=0)
+    fill, trace = train_unpaired(glyph_pairs("colour")[0], glyph_pairs("colour", seed=5)[1], seed=0)
+    tables = json.loads((RESULTS/"translation.json").read_text())["tables"]
+    return nn.ModuleDict({"lean": lean, "fill": fill, "trace": trace}), {"epochs": LONG, "tables": tables}
+
+
 RECIPES = {
+    "translators": translators,
     "genesis_encoder": genesis_encoder,
+    "levels": level_filler,
     "planes": two_planes,
     "backbone": letter_reader,
     "genesis": genesis_particle,
+    "creation": creation,
     "features": feature_network,
     "conditional_gan": conditional_gan,
     "flow_digits": flow_digits,

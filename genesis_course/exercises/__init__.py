@@ -2,5 +2,6 @@
 # in reading order
 chapters = ["start", "tensors", "data", "optim", "training", "cnn", "augment", "rnn",
             "attention", "sequences", "vae", "codes", "gan", "stable_gan", "colour",
-            "evaluation", "measures", "flow", "diffusion", "imagenet", "transfer",
-            "adversarial", "particles", "genesis", "gpu"]
+            "evaluation", "measures", "flow", "diffusion", "latent", "imagenet",
+            "transfer", "adversarial", "particles", "genesis", "codeflow", "editing",
+            "style", "translation", "text", "music", "levels", "gpu"]
