@@ -10,7 +10,7 @@ __all__ = ['checked', 'even_cloud', 'ParticleMotion', 'ParticleDecoder', 'redraw
 
 # %% ../../nbs/backstage/guards/15b_codeflow.ipynb #e5d2cebb
 import torch
-from .genesis import check_cloud
+from .genesis import check_motion
 from .shared import check_codes, check_labels, check_model, is_float
 from ..support import (CourseError, check_counts, check_int, check_number, checker,
                                     describe)
@@ -23,10 +23,7 @@ def even_cloud(count, particles, jitter=0.05, device=None, generator=None):
 
 class ParticleMotion:
     def move(self, code, labels=None, cloud=None, steps=None, force_scale=1.):
-        check_codes(code, self.latent_dim, self)
-        check_labels(labels, self.classes, len(code))
-        if cloud is not None: check_cloud(cloud, len(code), self.noise_dim)
-        if steps is not None: check_int("steps", steps, 0, self.steps)
+        check_motion(self, code, labels, cloud, steps)
 
 class ParticleDecoder:
     def __init__(self, size, latent_dim=32, classes=10, particles=40, steps=4, width=40, keys=16,
