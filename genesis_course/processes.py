@@ -6,7 +6,8 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/processes.html.m
 
 # %% auto #0
 __all__ = ['tree_map', 'move', 'batch_size_of', 'has_nan', 'epoch_settings', 'each_batch', 'Steps', 'processes', 'make_fabric',
-           'setup_player', 'shard', 'own_rng', 'peer_lost', 'sync_stop', 'sync_buffers']
+           'fused', 'unfused', 'setup_player', 'shard', 'own_rng', 'peer_lost', 'out_of_memory', 'sync_stop',
+           'sync_buffers']
 
 # %% ../nbs/backstage/13_processes.ipynb #b68e5a3e
 import atexit
@@ -154,6 +155,82 @@ def _several(ranks):
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
     return {"devices": here, "num_nodes": ranks//here, "strategy": DDPStrategy(**{keep: False})}
 
+# %% ../nbs/backstage/13_processes.ipynb #cntd0002
+class _OneCounter:
+    "Beside one of PyTorch's fused Adams: parameters that always learn together share a counter"
+    apart = False      # whether PyTorch's own step has been taken, with a counter for each
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        found = [] if closure or self.apart else [*map(self.together, self.param_groups)]
+        if not found or None in found: return self.step_apart(closure)
+        decays = issubclass(type(self), torch.optim.AdamW)
+        kernel = torch._fused_adamw_ if decays else torch._fused_adam_
+        for group, (*lists, counters) in zip(self.param_groups, found):
+            counters[0].add_(1.)
+            beta1, beta2 = group["betas"]
+            chosen = {name: group[name] for name in ("lr", "weight_decay", "eps", "amsgrad",
+                                                     "maximize")}
+            kernel(*lists, counters, beta1=beta1, beta2=beta2, **chosen)
+
+    def together(self, group):
+        "Lists for the kernel, the one counter in the last; None where they must stay apart"
+        self._init_group(group, *(lists := [[] for _ in range(6)]))
+        parameters, counters = lists[0], lists[5]
+        kinds = {(each.device.type, each.dtype) for each in parameters}
+        waiting = sum(each in self.state for each in group["params"]) > len(parameters)
+        if not group["fused"] or waiting or [kind for kind, _ in kinds] != ["cpu"]: return None
+        if any(each is not counters[0] for each in counters):
+            if len({each.item() for each in counters}) > 1: return None
+            for each in parameters: self.state[each]["step"] = counters[0]
+        return [*lists[:5], counters[:1]*len(parameters)]
+
+    def step_apart(self, closure):
+        "PyTorch's own step, before which each parameter gets its counter back"
+        counters, self.apart = {id(kept["step"]) for kept in self.state.values()}, True
+        if len(counters) < len(self.state):
+            for kept in self.state.values(): kept["step"] = kept["step"].clone()
+        return super().step(closure)
+
+
+# %% ../nbs/backstage/13_processes.ipynb #f5b1c0df
+def fused(
+    optimizer,   # an optimiser class, or any function of (parameters, lr=…)
+):
+    "The same, with `fused=True` where PyTorch has that and nobody has chosen otherwise"
+    kind = optimizer if isinstance(optimizer, type) else None
+    known = inspect.signature(kind).parameters if kind in _PYTORCHS else ()
+    def build(parameters, **settings):
+        chosen = {"fused", "foreach", "capturable", "differentiable"} & {*settings}
+        parameters = list(parameters)
+        if chosen or "fused" not in known or not _all_floats(parameters):
+            return optimizer(parameters, **settings)
+        try: made = _COUNTED.get(kind, kind)(parameters, fused=True, **settings)
+        except RuntimeError: return optimizer(parameters, **settings)
+        made.chosen_here = True
+        return made
+    return build
+
+def _all_floats(parameters):
+    "Whether all are real numbers, also when they come in groups"
+    groups = [each["params"] if isinstance(each, dict) else [each] for each in parameters]
+    return all(value.is_floating_point() for group in groups for value in group)
+
+_PYTORCHS = torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD
+
+# older versions of PyTorch gather the lists in other ways, and keep their own step
+_COUNTED = {kind: type(kind.__name__, (_OneCounter, kind), {}) for kind in _PYTORCHS[:2]
+            if len(inspect.signature(kind._init_group).parameters) == 8}
+
+def unfused(
+    optimizer,   # a torch.optim.Optimizer
+):
+    "The loop over parameters again, unless the reader chose: on other devices, and in fp16"
+    if not getattr(optimizer, "chosen_here", False): return
+    for group in optimizer.param_groups:
+        if group.get("fused"): group["fused"] = None
+    optimizer._step_supports_amp_scaling = False
+
 # %% ../nbs/backstage/13_processes.ipynb #1d8c1d24
 def setup_player(
     player,         # a `Player`
@@ -161,16 +238,25 @@ def setup_player(
     fabric=None,    # a `lightning_fabric.Fabric` that takes over backward, clipping and precision
 ):
     "Tell a player where it computes, and with what: PyTorch alone, or Lightning Fabric"
-    if device is not None: player.module.to(device)
+    if device is not None:
+        player.module.to(device)
+        if device.type not in ("cpu", "cuda"): unfused(player.optimizer)
     player.fabric, player.network, player.stepper = fabric, player.module, player.optimizer
     player.backward, player.clip_gradients = torch.Tensor.backward, _clip_gradients
     if not fabric: return
+    if getattr(fabric.strategy.precision, "scaler", None): unfused(player.optimizer)
     player.network, player.stepper = fabric.setup(player.module, player.optimizer)
     player.backward, player.clip_gradients = fabric.backward, _clip_with_fabric
     if fabric.world_size > 1: _mark_methods(player)
 
+@torch.no_grad()
 def _clip_gradients(player):
-    torch.nn.utils.clip_grad_norm_(player.module.parameters(), player.clip)
+    "As `torch.nn.utils.clip_grad_norm_`, with one norm of all numbers in a row"
+    parameters = player.module.parameters()
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    if not gradients: return
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    torch._foreach_mul_(gradients, (player.clip/(norm+1e-6)).clamp(max=1.))
 
 def _clip_with_fabric(player):
     "A step whose gradient is not finite is skipped by 16-bit precision itself"
@@ -213,6 +299,15 @@ def peer_lost(
     return (f"Process {run.rank} of {run.ranks} ends after step {run.step}, because another one "
             f"has ended. "
             f"If that one had time for a message, it says why.{files}")
+
+# %% ../nbs/backstage/13_processes.ipynb #0e7a11f0
+def out_of_memory(
+    error,   # an exception
+):
+    "Whether it says that memory is used up, in the words of a processor or of a graphics card"
+    words = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size"
+    known = torch.cuda.OutOfMemoryError, MemoryError
+    return isinstance(error, known) or any(word in str(error) for word in words)
 
 # %% ../nbs/backstage/13_processes.ipynb #f11d88ef
 def sync_stop(

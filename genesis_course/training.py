@@ -14,11 +14,10 @@ import torch
 from .checkpoints import save_checkpoint
 from .guards.training import as_pair, checked, explained
 from .plots import LivePlot
-from .processes import (Steps, batch_size_of, each_batch, setup_player, sync_buffers,
-                                      sync_stop)
+from .processes import (Steps, batch_size_of, each_batch, fused, setup_player,
+                                      sync_buffers, sync_stop)
 from .run import (Diverged, Run, as_list, epoch_batches, in_mode, log_losses, loss_of,
                                 running, schedule_factor)
-from .start import default_device
 from .state import rng_state, set_rng_state
 
 # %% ../nbs/03b_training.ipynb #7791def8
@@ -36,7 +35,7 @@ class Player:
         **settings,                   # for the optimiser, such as weight_decay=0.01
     ):
         self.module, self.loss, self.name = module, loss, name
-        self.optimizer = optimizer(module.parameters(), lr=float(lr), **settings)
+        self.optimizer = fused(optimizer)(module.parameters(), lr=float(lr), **settings)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.schedule, self.clip = schedule, clip
         setup_player(self)
@@ -94,7 +93,8 @@ class Trainer(Run):
         callbacks=(),     # listeners, such as `PlotLosses()` and `Validate(batches)`
         device=None,      # where to compute; None: the fastest there is
         precision=None,   # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
-    ): super().__init__(players, callbacks, torch.device(device or default_device()), precision)
+        compile=False,    # True: losses as compiled functions (chapter 21)
+    ): super().__init__(players, callbacks, device, precision, compile)
 
     @checked
     def fit(self,
@@ -205,6 +205,7 @@ def fit(
     resume=None,       # path of a checkpoint to go on from
     device=None,       # where to compute; None: the fastest there is
     precision=None,    # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
+    compile=False,     # True: the loss as a compiled function (chapter 21)
     **settings,        # for `Player`: optimizer, schedule, clip, weight_decay and so on
 ):
     "Train one network on pairs, with Adam unless told otherwise; returns the `Trainer`"
@@ -219,16 +220,15 @@ def fit(
     listeners = as_list(callbacks, "after_step")
     if valid is not None: listeners.append(Validate(valid, measure))
     player = Player(model, training_loss, lr=lr, **settings)
-    return Trainer(player, listeners, device, precision).fit(batches, epochs, resume)
+    return Trainer(player, listeners, device, precision, compile).fit(batches, epochs, resume)
 
 # %% ../nbs/03b_training.ipynb #bd76df2c
 class _RangeTest(Callback):
     "Notes rate and loss of every step, and ends training once the loss has grown fourfold"
     def __init__(self): self.tried = []
     def after_step(self, trainer):
-        rate = trainer.players[0].optimizer.param_groups[0]["lr"]
-        loss = trainer.history["loss"][-1][1]
-        self.tried.append((rate, loss))
+        group, loss = trainer.players[0].optimizer.param_groups[0], trainer.history["loss"][-1][1]
+        self.tried.append((group["lr"], loss))
         if loss > 4*min(value for _, value in self.tried): trainer.stop("the loss has exploded")
 
 # %% ../nbs/03b_training.ipynb #b07c5961
