@@ -6,16 +6,15 @@ Docs: https://genesis-course.github.io/genesis-course/codeflow.html.md"""
 
 # %% auto #0
 __all__ = ['even_cloud', 'Glance', 'Teller', 'ToldLaw', 'ParticleMotion', 'Brush', 'ParticleDecoder', 'redrawing_player',
-           'read_codes', 'ClassGaussians', 'Creation', 'CodeScale', 'CodeFlow', 'code_loss', 'load_creation']
+           'read_codes', 'ClassGaussians', 'Creation', 'CodeScale', 'ToldNet', 'CodeFlow', 'code_loss', 'load_creation']
 
 # %% ../nbs/15b_codeflow.ipynb #fe379337
 import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .diffusion import middle_times
+from .diffusion import guided, middle_times
 from .flow import flow_loss, heun, steps_to, waves
-from .gan import dense
 from .genesis import Autoencoder, Cloud, reconstruction_loss, squash
 from .guards.codeflow import built, checked
 from .guards.genesis import sides
@@ -72,7 +71,7 @@ class Teller(nn.Sequential):
 
     def forward(self, condition):
         "A pair (shift [B, 1, width], scale [B, 1, 2·width]) for each step, a list"
-        each = super().forward(condition).view(len(condition), self.steps, 1, -1)
+        each = super().forward(condition).unflatten(1, (self.steps, 1, -1))
         return [one.split(self.sizes, dim=2) for one in each.unbind(dim=1)]
 
 # %% ../nbs/15b_codeflow.ipynb #fc05e275
@@ -108,11 +107,16 @@ class ToldLaw(nn.Module):
 # %% ../nbs/15b_codeflow.ipynb #33a2bdff
 class ParticleMotion(nn.Module):
     "Particles moved by a law that is told what is wanted; parameters as for `ParticleDecoder`"
-    def __init__(self, latent_dim, classes, steps, width, keys, told, dt, damping):
+    def __init__(self, latent_dim, classes, steps, width, keys, told, dt, damping, particles):
         super().__init__()
         self.latent_dim, self.classes, self.noise_dim = latent_dim, classes, 0
-        self.steps, self.dt, self.damping = steps, dt, damping
+        self.steps, self.dt, self.damping, self.particles = steps, dt, damping, particles
         self.dynamics = ToldLaw(latent_dim+(classes or 0), steps, width, keys, told)
+
+    def sample_cloud(self, count, particles=None, generator=None):
+        "A random `Cloud` for each of `count` pictures"
+        particles = self.particles if particles is None else particles
+        return even_cloud(count, particles, 0.05, self.dynamics.force.weight.device, generator)
 
     def condition(self, code, labels=None):
         "What the law is told, [B, condition_dim]"
@@ -140,19 +144,32 @@ class ParticleMotion(nn.Module):
 class Brush(nn.Linear):
     "Positions [B, N, 2] and hidden states [B, N, width] → images in [-1, 1]"
     def __init__(self,
-        width,      # numbers in a hidden state
-        channels,   # of the images
-        sigma,      # middling size of a dab, in halves of the picture
+        width,       # numbers in a hidden state
+        channels,    # of the images
+        sigma,       # middling size of a dab, in halves of the picture
+        bundle=1,    # dabs of each particle
     ):
-        super().__init__(width, 2+channels)
-        self.sigma = sigma
+        looks = 2+channels                             # of a dab: two sizes, and densities
+        super().__init__(width, bundle*(looks+2) if bundle > 1 else looks)
+        self.sigma, self.bundle, self.looks = sigma, bundle, looks
         nn.init.normal_(self.weight, std=0.02), nn.init.zeros_(self.bias)
+        if bundle > 1:                                 # side by side at first, not all in one place
+            self.bias.data.view(bundle, -1)[:, looks] = torch.linspace(-0.3, 0.3, bundle)
+
+    def dabs(self, position, hidden, ripe=1.):
+        "Places and sizes [B, N·bundle, 2], densities [B, N·bundle, channels]; ripe=0: all alike"
+        numbers = ripe*super().forward(hidden).tanh().unflatten(2, (self.bundle, -1))
+        factors = (1.5*numbers[..., :self.looks]).exp()      # from a fifth to four and a half
+        place = position[:, :, None].expand(-1, -1, self.bundle, -1)
+        if self.bundle > 1: place = place + 0.15*numbers[..., self.looks:]
+        densities = factors[..., 2:]*min(1., 1.5/self.bundle)
+        parts = squash(place), self.sigma*factors[..., :2], densities
+        return [each.flatten(1, 2) for each in parts]
 
     def forward(self, position, hidden, height, width):
-        factors = (1.5*super().forward(hidden).tanh()).exp()      # from a fifth to four and a half
-        place, sigma = squash(position), self.sigma*factors[..., :2]
-        layers = [splat(place, sigma, a, height, width) for a in factors[..., 2:].unbind(dim=2)]
-        return torch.cat([picture(layer) for layer in layers], dim=1)
+        place, size, densities = self.dabs(position, hidden)
+        return torch.cat([picture(splat(place, size, each, height, width))
+                          for each in densities.unbind(2)], dim=1)
 
 # %% ../nbs/15b_codeflow.ipynb #c9b1120b
 class ParticleDecoder(ParticleMotion):
@@ -171,15 +188,11 @@ class ParticleDecoder(ParticleMotion):
         dt=0.5,           # length of a step
         damping=0.7,      # share of the velocity that a step keeps
         sigma=0.09,       # middling size of a dab, in halves of the picture
+        bundle=1,         # dabs of each particle
     ):
-        super().__init__(latent_dim, classes, steps, width, keys, told, dt, damping)
-        self.particles, self.shape = particles, (channels, size, size)
-        self.brush = Brush(width, channels, sigma)
-
-    def sample_cloud(self, count, particles=None, generator=None):
-        "A random `Cloud` for each of `count` pictures"
-        particles = self.particles if particles is None else particles
-        return even_cloud(count, particles, device=self.brush.weight.device, generator=generator)
+        super().__init__(latent_dim, classes, steps, width, keys, told, dt, damping, particles)
+        self.shape = channels, size, size
+        self.brush = Brush(width, channels, sigma, bundle)
 
     def draw(self, position, hidden, size=None):
         "Images [B, channels, height, width]; `size`: a side or a pair, None: as in training"
@@ -277,6 +290,29 @@ class CodeScale(nn.Module):
         self.scale.copy_((means.var(dim=0)+stds.square().mean(dim=0)).sqrt())
         return self
 
+# %% ../nbs/15b_codeflow.ipynb #5e670b1a
+class ToldNet(nn.Module):
+    "x [B, inputs] and what it is told [B, told] → [B, inputs]: blocks with a shift and a scale each"
+    def __init__(self,
+        inputs,   # numbers in x, and in the result
+        told,     # numbers in the condition
+        width,    # hidden units
+        blocks,   # each with a shortcut around it
+    ):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(inputs, width), nn.Linear(width, inputs)
+        self.tell = nn.Linear(told, 2*blocks*width)
+        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+
+    def forward(self, x, told):
+        said = self.tell(told).chunk(2*len(self.inner), dim=1)
+        hidden = self.enter(x)
+        for inner, outer, shift, scale in zip(self.inner, self.outer, said[::2], said[1::2]):
+            units = inner(F.layer_norm(hidden, hidden.shape[1:]))
+            hidden = hidden + outer(F.silu((1+scale)*units + shift))
+        return self.leave(hidden)
+
 # %% ../nbs/15b_codeflow.ipynb #cf7e88ad
 class CodeFlow(CodeScale):
     "A flow on codes: x [B, latent_dim], times [B] and labels [B] → velocities; `carry` follows it"
@@ -284,23 +320,27 @@ class CodeFlow(CodeScale):
     def __init__(self,
         latent_dim=32,   # numbers in a code
         classes=10,      # how many
-        width=80,        # hidden units of the two inner layers
+        width=72,        # hidden units
+        blocks=2,        # of the network
         calls=10,        # steps of Heun's method from noise to code
+        guidance=1.,     # 1: as asked; above: more so than asked
     ):
         super().__init__(latent_dim)
-        self.classes, self.calls = classes, calls
-        self.layers = dense(latent_dim+8+classes, width, width, latent_dim)
+        self.classes, self.calls, self.guidance = classes, calls, guidance
+        self.net = ToldNet(latent_dim, 8+classes, width, blocks)
 
-    def forward(self, x, t, labels):
-        told = F.one_hot(labels, self.classes).to(x)
-        return self.layers(torch.cat([x, waves(t), told], dim=1))
+    def forward(self, x, t, labels=None):
+        "Velocities; without labels: towards codes of any class"
+        told = x.new_zeros(len(x), self.classes)
+        if labels is not None: told = F.one_hot(labels, self.classes).to(x)
+        if self.training: told = told*(torch.rand(len(x), 1) > 0.1).to(x)      # sometimes not told
+        return self.net(x, torch.cat([waves(t), told], dim=1))
 
     @checked
     def carry(self, noise, labels):
         "Codes [B, latent_dim] for noise of the same shape"
-        def velocity(x, t): return self(x, t, labels)
-        x = heun(velocity, noise, steps_to(self.calls).to(noise))
-        return self.centre + self.scale*x
+        velocity = guided(self, labels, self.guidance)
+        return self.centre + self.scale*heun(velocity, noise, steps_to(self.calls).to(noise))
 
 # %% ../nbs/15b_codeflow.ipynb #85b90033
 def code_loss(
@@ -318,5 +358,7 @@ def load_creation(
 ):
     "A trained `Creation` in evaluation mode, and what is known about it"
     weights, about = load_weights(source)
-    def make(**settings): return Creation(ParticleDecoder(**settings), CodeFlow())
+    def make(flow=None, **settings):
+        decoder = ParticleDecoder(**settings)
+        return Creation(decoder, CodeFlow(decoder.latent_dim, decoder.classes, **(flow or {})))
     return built(make, source, weights, about).eval(), about

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .adversarial import perturb
-from .attention import Heads, attention
+from .attention import Heads
 from .gan import discriminator_loss, noise
 from .guards.genesis import built, checked, sides
 from .particles import euler_step, picture, splat
@@ -42,13 +42,15 @@ def sunflower(
     jitter=0.05,      # standard deviation of the particles around an even spread
     device=None,      # where the clouds are to lie
     generator=None,   # a torch.Generator, for random numbers of its own
+    drawn_on=None,    # where the random numbers are made; None: on the CPU
 ):
     "Random clouds over the disc of radius 1: sunflowers (Vogel 1979), turned and shaken at random"
-    golden, seed = math.pi*(3-math.sqrt(5)), torch.arange(particles)+0.5
-    angle = golden*seed + 2*math.pi*torch.rand(count, 1, generator=generator)           # [B, N]
+    golden, seed = math.pi*(3-math.sqrt(5)), torch.arange(particles, device=drawn_on)+0.5
+    rng = dict(generator=generator, device=drawn_on)
+    angle = golden*seed + 2*math.pi*torch.rand(count, 1, **rng)                # [B, N]
     flower = (seed/particles).sqrt()[:, None]*torch.stack([angle.cos(), angle.sin()], dim=2)
-    position = flower + jitter*torch.randn(count, particles, 2, generator=generator)
-    particle_noise = torch.randn(count, particles, noise_dim, generator=generator)
+    position = flower + jitter*torch.randn(count, particles, 2, **rng)
+    particle_noise = torch.randn(count, particles, noise_dim, **rng)
     return Cloud(position.to(device), particle_noise.to(device))
 
 # %% ../nbs/15_genesis.ipynb #3b718ad7
@@ -61,7 +63,7 @@ class Interaction(Heads):
 
     def forward(self, hidden):
         q, k, v, _ = self.project(hidden)
-        return self.out(attention(q, k, v)[0].transpose(1, 2).flatten(2))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 # %% ../nbs/15_genesis.ipynb #e61a6ba2
 def fourier_features(
@@ -69,7 +71,7 @@ def fourier_features(
     octaves,    # frequencies, each twice the one before; the first: half a wave over the picture
 ):
     "Sines and cosines of the coordinates, [B, N, 4·octaves] (Fourier features, Tancik et al. 2020)"
-    frequency = math.pi/2*2.**torch.arange(octaves, device=position.device)
+    frequency = position.new_tensor([math.pi/2*2**octave for octave in range(octaves)])
     phase = (position[..., None]*frequency).flatten(2)
     return torch.cat([phase.sin(), phase.cos()], dim=2)
 
@@ -102,7 +104,7 @@ class Dynamics(nn.Module):
         # [B, N, width]; shift and scale are [B, 1, width], the same for all
         hidden = hidden + self.embed(seen) + shift + self.step_embedding[step]
         hidden = hidden + self.attention(self.norm1(hidden))
-        hidden = hidden + self.mlp((1+scale)*self.norm2(hidden))
+        hidden = hidden + self.mlp(torch.addcmul(normed := self.norm2(hidden), scale, normed))
         return hidden, self.force(hidden)
 
 # %% ../nbs/15_genesis.ipynb #aa87d7d1
@@ -148,14 +150,14 @@ class ParticleSystem(nn.Module):
         "A random `Cloud` for each of `count` pictures"
         particles = self.particles if particles is None else particles
         device = self.dynamics.force.weight.device
-        return sunflower(count, particles, self.noise_dim, device=device, generator=generator)
+        drawn_on = device if self.training and generator is None else None
+        return sunflower(count, particles, self.noise_dim, 0.05, device, generator, drawn_on)
 
     @checked
     def move(self, z, labels=None, cloud=None, steps=None, force_scale=1.):
         "Positions after each step, and the last hidden states, as `follow` gives them"
-        condition = z
-        if labels is not None:
-            condition = torch.cat([z, F.one_hot(labels, self.classes).to(z)], dim=1)
+        wish = [] if labels is None else [F.one_hot(labels, self.classes).to(z)]
+        condition = torch.cat([z, *wish], dim=1)
         cloud = Cloud(*(self.sample_cloud(len(z)) if cloud is None else cloud))
         steps = self.steps if steps is None else steps
         return follow(self.dynamics, cloud, condition, steps, self.dt, self.damping, force_scale)

@@ -27,9 +27,9 @@ class ParticleMotion:
 
 class ParticleDecoder:
     def __init__(self, size, latent_dim=32, classes=10, particles=40, steps=4, width=40, keys=16,
-                 told=64, channels=1, dt=0.5, damping=0.7, sigma=0.09):
+                 told=64, channels=1, dt=0.5, damping=0.7, sigma=0.09, bundle=1):
         check_counts(size=size, latent_dim=latent_dim, particles=particles, steps=steps,
-                     width=width, keys=keys, told=told, channels=channels)
+                     width=width, keys=keys, told=told, channels=channels, bundle=bundle)
         if channels not in (1, 3):
             raise CourseError(f"channels are 1 (grey) or 3 (red, green, blue); this is {channels}.")
         if classes is not None: check_int("classes", classes, 2)
@@ -61,9 +61,10 @@ class Creation:
                           f"CodeFlow has; this {type(prior).__name__} has none.")
 
 class CodeFlow:
-    def __init__(self, latent_dim=32, classes=10, width=80, calls=10):
-        check_counts(latent_dim=latent_dim, width=width, calls=calls)
+    def __init__(self, latent_dim=32, classes=10, width=72, blocks=2, calls=10, guidance=1.):
+        check_counts(latent_dim=latent_dim, width=width, blocks=blocks, calls=calls)
         check_int("classes", classes, 2)
+        check_number("guidance", guidance, open=False)
 
     def carry(self, noise, labels):
         check_codes(noise, self.latent_dim, self)

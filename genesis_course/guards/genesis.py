@@ -15,7 +15,8 @@ from .shared import check_codes, check_labels
 from ..support import CourseError, check_int, check_number, checker
 
 # %% ../../nbs/backstage/guards/15_genesis.ipynb #7c429e24
-def sunflower(count, particles, noise_dim=8, jitter=0.05, device=None, generator=None):
+def sunflower(count, particles, noise_dim=8, jitter=0.05, device=None, generator=None,
+              drawn_on=None):
     check_int("clouds", count)
     check_int("particles", particles)
     check_int("noise_dim", noise_dim)
