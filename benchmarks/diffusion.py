@@ -1,23 +1,26 @@
 """The flow of chapter 11b: what guidance and calls do to the network that comes with the course, a league of generators with equal processor time, and when a flow copies.
 
-    GENESIS_DATA=… python benchmarks/diffusion.py digits          the shipped network of MNIST: guidance, and calls from 1 to 64
-    python benchmarks/diffusion.py league [--seeds 3]             six generators on the built-in glyphs, each with the same seconds of one core
+    GENESIS_DATA=… python benchmarks/diffusion.py digits          the shipped network of MNIST: guidance, and calls from 1 to 32
+    python benchmarks/diffusion.py pixels [--seeds 3] [--seconds 45]      the U-Net on the built-in glyphs, in 16 bits where the processor has instructions for them: how good are 2,000 drawings of 18 calls?
+    python benchmarks/diffusion.py league [--seeds 3] [--seconds 45]      six generators on the built-in glyphs, each with the same seconds of one core; flow and diffusion in 16 bits, the others as their chapters train them
+    python benchmarks/diffusion.py students [--seeds 3] [--seconds 45]      the same U-Net, and a student that learns for 60 seconds to need two steps
     python benchmarks/diffusion.py copies [--seeds 3]             a flow on codes (chapter 11c) of 16 to 4,000 pictures, after 250 to 2,250 steps: how many drawings are copies?
 
 `digits` draws 500 pictures for each row and compares them with all 10,000 test images of MNIST (precision and recall: with 500 of them); the floor is 500 training images against the same.
 `league` trains on 4,000 drawn digits of 16 by 16 pixels; a training ends when its processor seconds are used up, and its learning rate follows the same clock. Then 500 drawings, compared with 4,000 glyphs
-that were not trained on (precision and recall: 500 of them); copies are what chapter 10a's `find_copies` accuses, of new glyphs 1 %. A row is stored as soon as it is measured, and what is stored is kept (so far seeds 0 and 1, 20 seconds each, on a core that other programs shared).
+that were not trained on (precision and recall: 500 of them); copies are what chapter 10a's `find_copies` accuses, of new glyphs 1 %. A row is stored as soon as it is measured, and what is stored is kept.
 FID is that of the course's feature network (chapter 10a), not of Inception. Each part replaces its own tables in results/diffusion.json; all of them travel with the weights flow_digits, because chapters 11b and
 11c show them.
 """
 import argparse
+import copy
 import functools
 import json
 import time
 from common import RESULTS, save
 import torch
 from genesis_course.data import Batches, load_images
-from genesis_course.diffusion import UNet, ddpm_loss, flow_player, guided, sample_pictures, starting_noise
+from genesis_course.diffusion import UNet, ddpm_loss, few_steps_loss, flow_player, guided, reflow_pairs, sample_pictures, starting_noise
 from genesis_course.evaluation import features, find_copies, frechet_distance, precision_recall, read_digits
 from genesis_course.flow import circular, convert, ddim, euler, heun, steps_to
 from genesis_course.genesis import GenesisParticle
@@ -49,11 +52,11 @@ def digits(options):
     labels = torch.arange(count) % 10
     def row(**settings): return judge(sample_pictures(network, labels, seed=1, **settings), labels, test, count)
     guidance = []
-    for scale in (1., 1.5, 2., 4.):
-        guidance.append({"scale": scale, **row(calls=12, scale=scale)})
+    for scale in (1., 1.15, 1.5, 2., 4.):
+        guidance.append({"scale": scale, **row(calls=6, scale=scale, sampler=heun)})
         print(guidance[-1], flush=True)
     calls = []
-    for name, sampler, steps in [("euler", euler, n) for n in (1, 2, 4, 8, 16, 32, 64)]+[("heun", heun, n) for n in (2, 4, 8)]:
+    for name, sampler, steps in [("euler", euler, n) for n in (1, 2, 4, 8, 16, 32)]+[("heun", heun, n) for n in (2, 4, 8)]:
         used = 2*steps-1 if sampler is heun else steps
         calls.append({"sampler": name, "calls": used, **row(calls=steps, sampler=sampler)})
         print(calls[-1], flush=True)
@@ -78,9 +81,9 @@ class Clock:
                 yield batch
 
 
-def trained(players, callbacks, images, seconds, seed, batch=64):
+def trained(players, callbacks, images, seconds, seed, batch=64, precision=None):
     "Trained for so long; how many steps that were"
-    trainer = Trainer(players, callbacks, device="cpu")
+    trainer = Trainer(players, callbacks, device="cpu", precision=precision)
     trainer.fit(Clock(Batches(*images, batch_size=batch, seed=seed, drop_last=True), seconds, trainer.players))
     return trainer.step
 
@@ -109,9 +112,9 @@ def a_particle(images, seconds, seed):
 
 
 def a_flow(images, seconds, seed):
-    "The flow of chapter 11b, without guidance and with a little of it"
-    player, average = flow_player(UNet())
-    steps = trained(player, average, [images], seconds, seed)
+    "The flow of chapter 11b in its long run, without guidance and with a little of it"
+    player, average = flow_player(UNet(), momentum=0.9)
+    steps = trained(player, average, [images], seconds, seed, precision="bf16-mixed")
     draw = lambda scale, labels: sample_pictures(average.module, labels, seed=1, scale=scale)
     return {"flow" if scale == 1 else f"flow, w = {scale}": functools.partial(draw, scale) for scale in (1., 1.5)}, average.module, steps
 
@@ -127,9 +130,9 @@ def clipped(network, labels, calls, scale, seed):
 
 
 def a_diffusion(images, seconds, seed):
-    "The same network that predicts the noise, on the circular path"
-    player, average = flow_player(UNet(), ddpm_loss)
-    steps = trained(player, average, [images], seconds, seed)
+    "The same network that predicts the noise, on the circular path; the best of three learning rates (0.02, 0.007 and 0.0025, on a seed that is not in the table)"
+    player, average = flow_player(UNet(), ddpm_loss, momentum=0.9, lr=0.007)
+    steps = trained(player, average, [images], seconds, seed, precision="bf16-mixed")
     draw = lambda scale, labels: clipped(average.module, labels, 20, scale, 1)
     return {"diffusion" if scale == 1 else f"diffusion, w = {scale}": functools.partial(draw, scale) for scale in (1., 1.5)}, average.module, steps
 
@@ -148,6 +151,46 @@ def a_latent_flow(images, seconds, seed):
     scaling, network, steps = flow_on_codes(model, codes_of(model, images), images.labels, seconds/3, seed)
     draw = lambda scale, labels: sample_latent(model, scaling, network, labels, seed=1, scale=scale)
     return {"flow on codes" if scale == 1 else f"flow on codes, w = {scale}": functools.partial(draw, scale) for scale in (1., 1.5)}, torch.nn.ModuleList([model, network]), steps
+
+
+def pixels(options, count=2000):
+    "A row for each seed and guidance; the floor is as many new glyphs, as many of each digit"
+    images, test = load_images("glyphs", size=16, count=4000), features(load_images("glyphs", "test", size=16, count=4000))
+    labels, rows = torch.arange(count) % 10, []
+    for seed in range(options.seeds):
+        torch.manual_seed(seed)
+        player, average = flow_player(UNet(), momentum=0.9)
+        steps = trained(player, average, [images], options.seconds, seed, precision="bf16-mixed")
+        for scale in (1.25, 1.5):                         # five steps of Heun, nine predictions, two calls each
+            pictures = sample_pictures(average.module, labels, 5, scale, seed=1, sampler=heun)
+            rows.append({"seed": seed, "seconds": options.seconds, "steps": steps, "scale": scale, "calls": 18, **judge(pictures, labels, test, count)})
+            print(rows[-1], flush=True)
+    others = load_images("glyphs", "test", size=16, count=4000+3*count)[4000:]
+    new = features(torch.cat([others.images[others.labels == digit][:count//10] for digit in range(10)]))
+    precision, recall = precision_recall(test[:count], new)
+    return {"pixels": rows, "pixels floor": {"FID": round(frechet_distance(new, test), 3), "precision": round(precision, 3), "recall": round(recall, 3)}}
+
+
+def students(options, count=2000, pairs=4000, study=60.):
+    "A row for each seed and way to draw: the teacher in five steps of Heun's method and in two of Euler's, its student in two and in one"
+    images, test = load_images("glyphs", size=16, count=4000), features(load_images("glyphs", "test", size=16, count=4000))
+    labels, rows = torch.arange(count) % 10, stored().get("students", [])
+    for seed in range(options.seeds):
+        if any(row["seed"] == seed for row in rows): continue
+        torch.manual_seed(seed)
+        player, average = flow_player(UNet(), momentum=0.9)
+        trained(player, average, [images], options.seconds, seed, precision="bf16-mixed")
+        teacher = average.module.eval()
+        drawn, asked, noise = reflow_pairs(teacher, torch.arange(pairs) % 10, 5, 1.25, seed=7, sampler=heun)
+        player, average = flow_player(copy.deepcopy(teacher).requires_grad_(), few_steps_loss, lr=0.01, momentum=0.9)
+        steps = trained(player, average, [drawn, asked, noise], study, seed, precision="bf16-mixed")
+        student = average.module.eval()
+        for who, network, calls, each in [("teacher", teacher, 18, dict(calls=5, scale=1.25, sampler=heun)), ("teacher, two steps", teacher, 4, dict(calls=2, scale=1.25)),
+                                          ("student, two", student, 2, dict(calls=2)), ("student, one", student, 1, dict(calls=1))]:
+            rows.append({"seed": seed, "who": who, "seconds": options.seconds, "study": study, "steps of the student": steps, "calls": calls, **judge(sample_pictures(network, labels, seed=1, **each), labels, test, count)})
+            print(rows[-1], flush=True)
+        store({"students": rows})
+    return {"students": rows}
 
 
 CONTESTANTS = {"flow": a_flow, "diffusion": a_diffusion, "flow on codes": a_latent_flow, "GAN": a_gan, "particle": a_particle, "VAE": a_vae}
@@ -230,7 +273,7 @@ def stored(): return json.loads(PATH.read_text())["tables"] if PATH.exists() els
 def store(new):
     "Put tables beside those that are stored already"
     tables = {**stored(), **new}
-    save("diffusion", "The flow of chapter 11b on MNIST: 500 drawings in 12 steps, against the 10,000 test images, for several strengths of guidance", tables.get("guidance", []), ["torch"], tables=tables)
+    save("diffusion", "The flow of chapter 11b on MNIST: 500 drawings in 6 steps of Heun's method, against the 10,000 test images, for several strengths of guidance", tables.get("guidance", []), ["torch"], tables=tables)
 
 
 def travel():
@@ -243,9 +286,9 @@ def travel():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["digits", "league", "copies"])
+    parser.add_argument("part", choices=["digits", "pixels", "students", "league", "copies"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20., help="of one core, for each training of the league")
+    parser.add_argument("--seconds", type=float, default=45., help="of one core, for each training")
     options = parser.parse_args()
     torch.set_num_threads(1)
     store(globals()[options.part](options))

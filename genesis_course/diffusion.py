@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/diffusion.html.md"""
 
 # %% auto #0
 __all__ = ['TimeEmbedding', 'TimedBlock', 'Conditioned', 'UNet', 'middle_times', 'flow_player', 'guided', 'starting_noise',
-           'sample_pictures', 'ddpm_loss', 'reflow_pairs', 'reflow_loss', 'contest_score']
+           'sample_pictures', 'ddpm_loss', 'reflow_pairs', 'reflow_loss', 'few_steps_loss', 'contest_score']
 
 # %% ../nbs/11b_diffusion.ipynb #dae05be5
 import functools
@@ -204,15 +204,16 @@ def ddpm_loss(
 # %% ../nbs/11b_diffusion.ipynb #b14d0bb0
 @checked
 def reflow_pairs(
-    network,     # a trained `UNet`
-    labels,      # [N] what to draw
-    calls=20,    # steps for each picture
-    scale=1.,    # of the guidance
-    seed=0,      # of the noise
+    network,         # a trained `UNet`
+    labels,          # [N] what to draw
+    calls=20,        # steps for each picture
+    scale=1.,        # of the guidance
+    seed=0,          # of the noise
+    sampler=euler,   # one of chapter 11a
 ):
     "What the network makes of noise, for `Batches`: (pictures, labels, noise)"
     noise, _ = starting_noise(network, len(labels), seed)
-    return sample_pictures(network, labels, calls, scale, seed).cpu(), labels, noise
+    return sample_pictures(network, labels, calls, scale, seed, sampler).cpu(), labels, noise
 
 @checked
 def reflow_loss(
@@ -222,6 +223,23 @@ def reflow_loss(
     "The loss of a flow whose noise and data belong to each other (Liu et al. 2023, eq. 1)"
     data, labels, noise = batch
     return flow_loss(network, (data, labels), noise=noise)
+
+# %% ../nbs/11b_diffusion.ipynb #fewst003
+@checked
+def few_steps_loss(
+    network,   # a `UNet`, best a copy of the one that made the pairs
+    batch,     # (pictures, labels, noise) of `reflow_pairs`
+    steps=2,   # that the student may take
+):
+    "Squared error of the straight way to the picture, from each place that the student comes to"
+    data, labels, x = batch
+    loss = 0.
+    for number in range(steps):
+        t = number/steps
+        velocity = network(x, torch.full((len(x),), t, device=x.device), labels)
+        loss = loss + (velocity-(data-x)/(1-t)).square().mean()
+        x = (x+velocity/steps).detach()
+    return loss/steps
 
 # %% ../nbs/11b_diffusion.ipynb #d428aa5b
 @functools.lru_cache(maxsize=1)

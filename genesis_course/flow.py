@@ -102,7 +102,7 @@ def flow_loss(
 # %% ../nbs/11a_flow.ipynb #8dc878f3
 def ask(velocity, x, t):
     "The velocity at one time for all x; `CourseError` when it is no number"
-    return finite(velocity(x, t.expand(len(x))), t)
+    return finite(velocity(x, t.expand(x.shape[0])), t)
 
 @checked
 def euler(

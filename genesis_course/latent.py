@@ -1,4 +1,4 @@
-"""A flow on the codes of an autoencoder, a test for copying, and six ways to draw a digit with the same half minute.
+"""A flow on the codes of an autoencoder, a test for copying, and six ways to draw a digit with the same forty-five seconds.
 
 Docs: https://genesis-course.github.io/genesis-course/latent.html.md"""
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from helpers import message_of, normal
 from genesis_course.data import Batches, ImageSet
-from genesis_course.diffusion import (TimedBlock, TimeEmbedding, UNet, contest_score, ddpm_loss, flow_player, guided, middle_times, reflow_loss, reflow_pairs, sample_pictures, starting_noise)
+from genesis_course.diffusion import (TimedBlock, TimeEmbedding, UNet, contest_score, ddpm_loss, few_steps_loss, flow_player, guided, middle_times, reflow_loss, reflow_pairs, sample_pictures, starting_noise)
 from genesis_course.flow import SAMPLERS, circular, convert, ddim, euler, flow_loss, mix, steps_to
 from genesis_course.state import load_weights
 from genesis_course.training import Trainer
@@ -140,6 +140,24 @@ def test_reflow_loss_uses_the_noise_of_the_pair():
     reflow_loss(lambda x, t, labels: seen.append((x, t)) or x, (pictures, labels, noise))
     torch.testing.assert_close(seen[0][0], mix(noise, pictures, seen[0][1]))
 
+def test_the_loss_of_few_steps_is_asked_where_the_student_goes():
+    pictures, noise, labels, seen = 2*torch.rand(4, 1, 8, 8)-1, torch.randn(4, 1, 8, 8), torch.arange(4) % 3, []
+    def straight_there(x, t, labels): return (pictures-x)/(1-t[0])
+    assert few_steps_loss(straight_there, (pictures, labels, noise), 3) < 1e-10
+    def constant(x, t, labels):
+        seen.append((x, t.unique().item()))
+        return torch.full_like(x, 0.4)
+    loss = few_steps_loss(constant, (pictures, labels, noise))
+    assert [time for _, time in seen] == [0, 0.5]
+    torch.testing.assert_close(seen[1][0], noise+0.2)
+    torch.testing.assert_close(loss, ((0.4-(pictures-noise)).square().mean()+(0.4-2*(pictures-noise-0.2)).square().mean())/2)
+
+def test_the_loss_of_few_steps_sends_no_gradient_through_the_way():
+    pictures, noise, labels = 2*torch.rand(4, 1, 8, 8)-1, torch.randn(4, 1, 8, 8), torch.arange(4) % 3
+    first, second = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    few_steps_loss(lambda x, t, labels: (first if t[0] == 0 else second)+0*x, (pictures, labels, noise)).backward()
+    torch.testing.assert_close(first.grad, -(pictures-noise).mean().reshape(1))       # of its own error only
+
 
 # Sampling
 
@@ -196,7 +214,14 @@ def test_shipped_network_draws_what_it_is_asked_for():
     made = sample_pictures(network, torch.arange(40) % 10, calls=6, scale=1.5, seed=0)
     from genesis_course.evaluation import read_digits
     assert (read_digits(made) == torch.arange(40) % 10).float().mean() > 0.85
-    assert about["floor"] < about["fid"]
+    assert about["floor"] < about["fid"] < 2*about["floor"]
+    assert all(abs(about[share]-about["real"][share]) < 0.05 for share in ("precision", "recall"))
+
+def test_the_stored_students_have_every_seed():
+    students = load_weights("flow_digits")[1]["tables"]["students"]
+    seeds = {}
+    for run in students: seeds.setdefault(run["who"], set()).add(run["seed"])
+    assert len(seeds) == 4 and all(each == {0, 1, 2} for each in seeds.values())
 
 
 # Bad input
@@ -221,6 +246,8 @@ X, T, L = torch.randn(4, 1, 8, 8), torch.rand(4), torch.arange(4) % 3
     (lambda: sample_pictures(small(), 7), ("labels",)),
     (lambda: sample_pictures(lambda x, t: x, [0]), ("network",)),
     (lambda: reflow_loss(small(), (X, L)), ("reflow_pairs",)),
+    (lambda: few_steps_loss(small(), (X, L)), ("reflow_pairs",)),
+    (lambda: few_steps_loss(small(), (X, L, X), 0), ("steps", "from 1 on")),
     (lambda: flow_player("network"), ("network",)),
     (lambda: flow_loss(small(), (X.clamp(0, 1), L)), ("[-1, 1]",)),
 ])

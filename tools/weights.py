@@ -1,9 +1,12 @@
 """Train the small networks whose weights come with the package, and write genesis_course/weights/.
 
 usage: python tools/weights.py [name ...]        without arguments: all of them
+       python tools/weights.py --tables name ... the weights stay; only the tables that benchmarks have measured are read anew
 
 One thread, so that a recipe gives the same weights again on the same machine. MNIST is fetched, or read from $GENESIS_DATA.
 """
+import copy
+import itertools
 import json
 import math
 import platform
@@ -18,16 +21,21 @@ from genesis_course.augment import Augment
 from genesis_course.cnn import ResNet
 from genesis_course.codeflow import CodeFlow, Creation, ParticleDecoder, code_loss, read_codes, redrawing_player
 from genesis_course.data import Batches, ImageSet, load_images, to_floats
-from genesis_course.diffusion import flow_player, sample_pictures
+from genesis_course.diffusion import UNet, flow_player, sample_pictures
 from genesis_course.evaluation import FeatureNet, features, frechet_distance, precision_recall, read_digits
+from genesis_course.flow import heun
 from genesis_course.genesis import load_genesis
 from genesis_course.levels import MASK, MaskedModel, broken, fill, masked_loss, prove
-from genesis_course.optim import one_cycle
-from genesis_course.recipes import flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
+from genesis_course.muon import Muon
+from genesis_course.music import GridCoder, RelativeLM, bits_a_note, tune_loss
+from genesis_course.optim import cosine, one_cycle, warm_up
+from genesis_course.recipes import gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment
 from genesis_course.stable_gan import ConvDiscriminator, class_agreement, sample_class
-from genesis_course.state import save_weights
+from genesis_course.state import read_state, save_weights, write_state
 from genesis_course.tiles import COLUMNS, ROWS, build_levels, to_ids, to_levels
 from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
+from genesis_course.transfer import backbone
+from genesis_course.tunes import load_tunes
 from genesis_course.vae import VAE, bernoulli_log_likelihood, dense_networks, images_of, sample_prior, to_images, to_probabilities, vae_loss
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,19 +90,38 @@ def conditional_gan(epochs=6):
                                "floor": round(frechet_distance(features(load_images("mnist")[:10_000]), test), 2), "stabilisers": table}
 
 
-def flow_digits(epochs=2, count=2000):
-    "The U-Net of chapter 11b on MNIST; the tables that benchmarks/diffusion.py makes travel with it"
-    experiment = flow_experiment("mnist")
-    trainer = Trainer(experiment.players, experiment.callbacks, device="cpu").fit(experiment.batches, epochs)
-    labels, test = torch.arange(count) % 10, features(load_images("mnist", split="test"))
-    pictures = sample_pictures(experiment.module, labels, seed=0)
-    drawn = features(pictures)
-    precision, recall = precision_recall(test[:2000], drawn[:2000])
-    measured = ROOT/"benchmarks"/"results"/"diffusion.json"
-    return experiment.module, {"settings": experiment.settings, "steps": trainer.step, "calls": 20, "fid": round(frechet_distance(drawn, test), 3),
-                               "precision": round(precision, 3), "recall": round(recall, 3), "agreement": round((read_digits(pictures) == labels).double().mean().item(), 4),
-                               "floor": round(frechet_distance(features(load_images("mnist")[:count]), test), 3),
-                               "tables": json.loads(measured.read_text())["tables"] if measured.exists() else {}}
+class Some:
+    "So many batches, however many times through the data that is"
+    def __init__(self, batches, count): self.batches, self.count = batches, count
+    def __len__(self): return self.count
+    def __iter__(self): return itertools.islice(itertools.chain.from_iterable(itertools.repeat(self.batches)), self.count)
+
+
+def flow_digits(first=8500, then=3500, size=28, count=5000, calls=6):
+    "The U-Net of chapter 11b on MNIST in two legs: first with a high rate, then from the average with one that falls to 0; the tables that benchmarks/diffusion.py makes travel with it"
+    images, settings = load_images("mnist"), dict(size=size, channels=1, classes=10)
+    network, started = UNet(**settings), time.process_time()
+    high, fall = warm_up(cosine), lambda t: 1-t
+    for leg, (steps, about) in enumerate([(first, dict(lr=0.02, decay=0.998, schedule=lambda t: high(0.467*t))), (then, dict(lr=0.014, momentum=0.9, decay=0.995, schedule=fall))]):
+        torch.manual_seed(leg)
+        player, average = flow_player(network, **about)
+        Trainer(player, average, device="cpu", precision="bf16-mixed").fit(Some(Batches(images, batch_size=64, seed=leg, drop_last=True), steps))
+        network = copy.deepcopy(average.module).requires_grad_()
+    trained = time.process_time()-started
+    network.eval()
+    return network, {"settings": settings, "steps": first+then, "training": round(trained), **flow_measures(network, count, calls)}
+
+
+def flow_measures(network, count=5000, calls=6, scale=1.15):
+    "Drawings of a network of MNIST in steps of Heun's method, and as many real digits, beside the test digits"
+    labels, test, real = torch.arange(count) % 10, features(load_images("mnist", split="test")), features(load_images("mnist")[:count])
+    pictures = sample_pictures(network, labels, calls, scale, seed=0, sampler=heun)
+
+    def judge(images):
+        precision, recall = precision_recall(test[:2000], images[:2000])
+        return {"fid": round(frechet_distance(images, test), 3), "precision": round(precision, 3), "recall": round(recall, 3)}
+    return {"drawings": count, "calls": calls, "scale": scale, **judge(features(pictures)), "agreement": round((read_digits(pictures) == labels).double().mean().item(), 4),
+            "floor": judge(real)["fid"], "real": judge(real), "tables": tables_of("flow_digits")}
 
 
 def bend(images):
@@ -135,30 +162,74 @@ def genesis_particle(epochs=8):
     return game.module, {"settings": game.settings, "steps": len(first.batches)+trainer.step, **drawn_digits(game), **tables}
 
 
-def creation(epochs=5, lr=0.01):
-    "The particles of chapter 15b on MNIST: redrawing, then a flow on the codes"
-    redraw = redrawing_player(ParticleDecoder(28), lr=lr)
-    trainer = Trainer(redraw, device="cpu").fit(Batches(load_images("mnist"), batch_size=32, seed=0, drop_last=True), epochs)
-    return with_flow(redraw.module, trainer.step)
+def creation(guidance=1.1, seed=300, seconds=(240, 60), folder=None):
+    "The particles of chapter 15b on MNIST: the first of the trainings of benchmarks/codeflow.py, by the clock, so another machine gets other weights. What that race measured travels with it"
+    sys.path.insert(0, str(ROOT/"benchmarks"))
+    import codeflow
+    made, autoencoder, (means, _), steps = codeflow.creation(seed, *seconds, folder)
+    made.prior.guidance = guidance
+    settings = dict(size=28, **codeflow.SETTINGS, flow=dict(width=60, guidance=guidance))
+    known = {"settings": settings, "steps": steps[0], "steps of the flow": steps[1], "core seconds": list(seconds)}
+    return made, {**known, **told_of(made, autoencoder, means, load_images("mnist"), load_images("mnist", split="test"), digits_measured), "tables": tables_of("creation")}
 
 
-def with_flow(autoencoder, steps, epochs=20):
-    "A flow on the codes of MNIST for particles that redraw it, and what the two draw together; what benchmarks/codeflow.py measured travels with it"
-    mnist, test = load_images("mnist"), load_images("mnist", split="test")
-    means, stds = read_codes(autoencoder, to_floats(mnist.images))
-    player, average = flow_player(CodeFlow().measure(means, stds), code_loss)
-    Trainer(player, average, device="cpu").fit(Batches(means, stds, mnist.labels, batch_size=256, seed=0, drop_last=True), epochs)
-    made, labels, real = Creation(autoencoder.generator, average.module), torch.arange(10_000) % 10, features(test)
-    drawn = sample_class(made, labels, seed=0)
-    seen = features(drawn)
-    precision, recall = precision_recall(real[:2000], seen[:2000])
+def redrawn_and_flowing(images, test, settings, epochs, flow_epochs, measured):
+    "Particles that redraw images, and a flow on their codes; `measured` gets both, codes of training images, and the test images"
+    decoder = ParticleDecoder(**{name: value for name, value in settings.items() if name != "flow"})
+    redraw, began = redrawing_player(decoder), time.process_time()
+    trainer = Trainer(redraw, device="cpu").fit(Batches(images, batch_size=32, seed=0, drop_last=True), epochs)
+    autoencoder, middle = redraw.module, time.process_time()
+    means, stds = read_codes(autoencoder, to_floats(images.images))
+    player, average = flow_player(CodeFlow(decoder.latent_dim, decoder.classes, **settings["flow"]).measure(means, stds), code_loss)
+    flow_steps = Trainer(player, average, device="cpu").fit(Batches(means, stds, images.labels, batch_size=256, seed=0, drop_last=True), flow_epochs).step
+    made, seconds = Creation(decoder, average.module.eval()), [round(middle-began), round(time.process_time()-middle)]
+    return made, {"settings": settings, "steps": trainer.step, "steps of the flow": flow_steps, "core seconds": seconds, **told_of(made, autoencoder, means, images, test, measured)}
+
+
+def told_of(made, autoencoder, means, images, test, measured):
+    "The decibels of redrawn test images, and what `measured` says of drawings and of copies, which come from the codes of training images"
     with torch.no_grad():
-        copied = autoencoder.generator(read_codes(autoencoder, to_floats(test.images[:1000]))[0], test.labels[:1000])
-        error = (copied-to_floats(test.images[:1000])).square().mean().item()
-    measured = ROOT/"benchmarks"/"results"/"codeflow.json"
-    return made, {"settings": {"size": 28}, "steps": steps, "fid": round(frechet_distance(seen, real), 3), "precision": round(precision, 3), "recall": round(recall, 3),
-                  "agreement": round((read_digits(drawn) == labels).double().mean().item(), 4), "floor": round(frechet_distance(features(mnist[:10_000]), real), 3),
-                  "redrawn, dB": round(10*math.log10(4/error), 1), "race": json.loads(measured.read_text())["runs"] if measured.exists() else []}
+        real = to_floats(test.images[:1000])
+        error = (made.decoder(read_codes(autoencoder, real)[0], test.labels[:1000])-real).square().mean().item()
+        copies = torch.cat([made.decoder(*pair) for pair in zip(means[:10_000].split(500), images.labels[:10_000].split(500))])
+    return {"redrawn, dB": round(10*math.log10(4/error), 1), **measured(made, test, copies, images.labels[:10_000])}
+
+
+def digits_measured(made, test, copies, their_labels):
+    "What 10,000 digits are like beside the test images, for several strengths of the guidance; then codes of training images, and these themselves"
+    labels, real = torch.arange(10_000) % 10, features(test)
+    def judged(images, wanted):
+        seen = features(images)
+        precision, recall = precision_recall(real[:2000], seen[:2000])
+        return {"fid": round(frechet_distance(seen, real), 3), "precision": round(precision, 3), "recall": round(recall, 3),
+                "agreement": round((read_digits(images) == wanted).double().mean().item(), 4)}
+    chosen, guidance = made.prior.guidance, {}
+    for made.prior.guidance in (1., 1.1, 1.2, 1.4): guidance[str(made.prior.guidance)] = judged(sample_class(made, labels, seed=0), labels)
+    made.prior.guidance = chosen
+    return {**guidance[str(chosen)], "guidance": guidance, "codes of pictures": judged(copies, their_labels),
+            "floor": round(frechet_distance(features(load_images("mnist")[:10_000]), real), 3)}
+
+
+SIGNS = string.digits+string.ascii_uppercase+string.ascii_lowercase
+
+
+def letters(count=37_200, epochs=3, flow_epochs=30, guidance=1.1):
+    "The particles of chapter 15b on drawn glyphs: 62 classes, digits and letters"
+    drawn, test = (load_images("glyphs", split, size=28, count=many, characters=SIGNS) for split, many in (("train", count), ("test", 6200)))
+    settings = dict(size=28, classes=len(SIGNS), told=48, flow=dict(width=60, guidance=guidance))
+    return redrawn_and_flowing(drawn, test, settings, epochs, flow_epochs, letters_measured)
+
+
+def letters_measured(made, test, copies, their_labels):
+    "Which letters the backbone of chapter 12b reads in what was drawn, and in test images"
+    reader, alphabet = backbone().eval(), {sign: k for k, sign in enumerate(string.ascii_letters)}
+    labels = torch.tensor([k for k, sign in enumerate(SIGNS) if sign in alphabet]*50)
+    asked = torch.tensor([alphabet[SIGNS[k]] for k in labels])
+    real = load_images("glyphs", "test", size=16, count=len(labels), characters=string.ascii_letters)
+    with torch.no_grad():
+        def right(images, wanted): return round((reader(images).argmax(dim=1) == wanted).double().mean().item(), 4)
+        small = F.interpolate(sample_class(made, labels, seed=0), (16, 16), mode="area")
+        return {"characters": SIGNS, "agreement": right(small, asked), "real letters": right(to_floats(real.images), real.labels)}
 
 
 def two_planes(count=12_000, epochs=60, batch=100, lr=3e-3):
@@ -220,27 +291,41 @@ def level_filler(count=3000, epochs=60, width=48, lr=6e-3):
     trainer = Trainer(player, device="cpu").fit(Batches(to_ids(build_levels(count)[0]), batch_size=64), epochs)
     made = fill(model, torch.full((300, ROWS, COLUMNS), MASK))
     return model, {"settings": {"width": width}, "levels": count, "steps": trainer.step, "finished": round(sum(prove(level).finished for level in to_levels(made))/300, 3),
-                   "broken": round(broken(made).sum().item()/300, 3)}
+                   "broken": round(broken(made).sum().item()/300, 3), "tables": tables_of("levels")}
+
+
+def composer(steps=1200, batch=16, lr=0.04):
+    "The network of chapter 19 that goes on with four notes, in a longer run on the chapter's own tunes; the table that benchmarks/music.py makes travels with it"
+    train, fresh = load_tunes(count=2000, seed=0), load_tunes(count=300, seed=2)
+    coder = GridCoder(train)
+    model, ids = RelativeLM(len(coder.vocabulary)), coder.encode(train)
+    draws = [ids[rows] for rows in torch.randint(len(ids), (steps, batch))]
+    player = Player(model, tune_loss, Muon, lr=lr, schedule=warm_up(cosine), clip=1.)
+    Trainer(player, device="cpu").fit([each[:, :(each != 0).sum(dim=1).max()] for each in draws])
+    return model, {"settings": {"vocab_size": len(coder.vocabulary)}, "vocabulary": coder.vocabulary, "steps": steps, "batch": batch, "bits": round(bits_a_note(model, coder, fresh), 3),
+                   "floor": round(sum(tune.bits for tune in fresh)/sum(len(tune.notes) for tune in fresh), 3),
+                   "tables": tables_of("composer")}
 
 
 def translators():
     "The translators of chapter 17 that learned without pairs: upright → leaning, and filled → outlines → filled; the tables that benchmarks/translation.py makes travel with them"
     sys.path.insert(0, str(ROOT/"benchmarks"))
-    from translation import LONG, RESULTS, glyph_pairs, train_unpaired
-    lean, _ = train_unpaired(glyph_pairs("slant")[0], glyph_pairs("slant", seed=5)[1], seed=0)
-    fill, trace = train_unpaired(glyph_pairs("colour")[0], glyph_pairs("colour", seed=5)[1], seed=0)
-    tables = json.loads((RESULTS/"translation.json").read_text())["tables"]
-    return nn.ModuleDict({"lean": lean, "fill": fill, "trace": trace}), {"epochs": LONG, "tables": tables}
+    from translation import LONG, glyph_pairs, train_unpaired
+    lean, *_ = train_unpaired(glyph_pairs("slant")[0], glyph_pairs("slant", seed=5)[1], seed=0, shade=None)
+    fill, trace, _ = train_unpaired(glyph_pairs("colour")[0], glyph_pairs("colour", seed=5)[1], seed=0, shade=None)
+    return nn.ModuleDict({"lean": lean, "fill": fill, "trace": trace}), {"epochs": LONG, "tables": tables_of("translators")}
 
 
 RECIPES = {
     "translators": translators,
     "genesis_encoder": genesis_encoder,
     "levels": level_filler,
+    "composer": composer,
     "planes": two_planes,
     "backbone": letter_reader,
     "genesis": genesis_particle,
     "creation": creation,
+    "letters": letters,
     "features": feature_network,
     "conditional_gan": conditional_gan,
     "flow_digits": flow_digits,
@@ -250,8 +335,25 @@ RECIPES = {
     "transformer": lambda: language_model(gpt_experiment, lr=0.03),
 }
 
+TABLES = {"creation": "codeflow", "translators": "translation", "composer": "music", "levels": "levels", "flow_digits": "diffusion"}        # weights: the results that travel with them
+
+
+def tables_of(name):
+    measured = ROOT/"benchmarks"/"results"/f"{TABLES[name]}.json"
+    return json.loads(measured.read_text())["tables"] if measured.exists() else {}
+
+
+def with_new_tables(name):
+    path = FOLDER/f"{name}.safetensors"
+    state = read_state(path)
+    return write_state(path, {**state, "about": {**state["about"], "tables": tables_of(name)}})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if sys.argv[1:2] == ["--tables"]:
+        for name in sys.argv[2:]: print(with_new_tables(name))
+        sys.exit()
     if unknown := set(sys.argv[1:])-RECIPES.keys(): raise SystemExit(f"No recipe is called {min(unknown)!r}. There are: {', '.join(RECIPES)}.")
     for name in sys.argv[1:] or RECIPES:
         torch.manual_seed(0)
