@@ -60,6 +60,11 @@ def _copy(x, channels):
     "The picture itself, or its brightness where the numbers of channels differ"
     return x if x.shape[1] == channels else x.amax(dim=1, keepdim=True)
 
+def _begin(layer, shade):
+    "No weights, and everywhere the same bias"
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, shade)
+
 # %% ../nbs/17_translation.ipynb #5112bfec
 class Translator(nn.Module):
     "A U-Net: pictures [B, in_channels, H, W] → [B, out_channels, H, W] in [-1, 1]"
@@ -71,6 +76,7 @@ class Translator(nn.Module):
         skips=True,            # add the maps of the way down to those of the way up
         norm=instance_norm,    # function of a number of channels
         copying=False,         # begin as a copier: what is learned is added to the picture
+        shade=0.,              # of a copier at the beginning; below 0: darker than its input
     ):
         super().__init__()
         self.in_channels, self.skips, self.copying = in_channels, skips, copying
@@ -81,7 +87,7 @@ class Translator(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.up = nn.ModuleList(_block(a, a, 1, norm) for a, _ in steps)
         self.head = nn.Conv2d(widths[0], out_channels, 1)
-        if copying: nn.init.zeros_(self.head.weight)
+        if copying: _begin(self.head, shade)
 
     @checked
     def forward(self, x):

@@ -74,6 +74,18 @@ def test_skips_carry_what_the_narrow_middle_does_not():
         one, other = network(pictures(seed=1)), network(pictures(seed=2))
         assert (not torch.allclose(one, other)) == expected
 
+@given(before=st.sampled_from([1, 3]), after=st.sampled_from([1, 3]), shade=st.floats(-2, 2), seed=st.integers(0, 5))
+@trials(15)
+def test_a_copier_begins_as_its_picture_through_tanh_whatever_the_seed(before, after, shade, seed):
+    torch.manual_seed(seed)
+    x = pictures(3, before)
+    copy = x if before == after else x.amax(dim=1, keepdim=True).expand(-1, after, -1, -1)
+    torch.testing.assert_close(Translator(before, after, copying=True, shade=shade)(x), (copy+shade).tanh())
+
+def test_the_shade_is_a_copiers():
+    one, other = [torch.manual_seed(0) and Translator(shade=shade)(pictures()) for shade in (0., -0.5)]
+    assert torch.equal(one, other)
+
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_a_logit_sees_its_patch_and_nothing_else(depth):
     torch.manual_seed(0)
@@ -242,6 +254,8 @@ def test_translate_leaves_mode_and_gradients_alone():
     (lambda: Translator(widths=(16,)), ["widths"]),
     (lambda: Translator(widths=(16, 0)), ["widths"]),
     (lambda: Translator(in_channels=0), ["in_channels"]),
+    (lambda: Translator(copying=True, shade="dark"), ["shade", "'dark'"]),
+    (lambda: Translator(copying=True, shade=7.), ["shade", "at most 5"]),
     (lambda: PatchDiscriminator(depth=-1), ["halved"]),
     (lambda: PatchDiscriminator(depth=3)(pictures(size=8)), ["8x8", "size=16"]),
     (lambda: pix2pix_players(Translator()), ["PatchDiscriminator", "adversarial=0"]),

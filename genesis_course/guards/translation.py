@@ -77,8 +77,9 @@ class Unpaired:
 # %% ../../nbs/backstage/guards/17_translation.ipynb #7dbd113d
 class Translator:
     def __init__(self, in_channels=1, out_channels=1, widths=(16, 32, 64), skips=True, norm=None,
-                 copying=False):
+                 copying=False, shade=0.):
         check_counts(in_channels=in_channels, out_channels=out_channels)
+        check_number("shade", shade, -5, 5, open=False)
         if not isinstance(widths, (list, tuple)) or len(widths) < 2:
             raise CourseError("widths are the maps of each level, such as (16, 32, 64); this is "
                               f"{widths!r:.60}.")
