@@ -6,8 +6,8 @@ Docs: https://genesis-course.github.io/genesis-course/music.html.md"""
 
 # %% auto #0
 __all__ = ['RATE', 'frequency', 'pluck', 'organ', 'perform', 'Coder', 'ABCCoder', 'EventCoder', 'GridCoder', 'NGram', 'tune_loss',
-           'bits_a_note', 'skew', 'RelativeAttention', 'RelativeLM', 'sample_tunes', 'rules_kept', 'Harmoniser',
-           'hidden_loss', 'harmonise']
+           'bits_a_note', 'skew', 'RelativeAttention', 'RelativeLM', 'sample_tunes', 'Harmoniser', 'hidden_loss',
+           'harmonise']
 
 # %% ../nbs/19_music.ipynb #09e27417
 import math
@@ -20,7 +20,7 @@ from .rnn import next_probabilities
 from .sequences import CrossAttention, Layer, PositionLM, with_sinusoids
 from .support import CourseError
 from .score import abc_bars
-from .tunes import BARS, HIGH, LOW, Tune, read_abc
+from .tunes import BARS, Tune, read_abc
 
 # %% ../nbs/19_music.ipynb #29f027e6
 RATE = 8_000                                                  # samples a second
@@ -271,25 +271,6 @@ def sample_tunes(
         ended |= ids[:, -1] == coder.number["]"]
         if ended.all(): break
     return [coder.decode(row) for row in ids]
-
-# %% ../nbs/19_music.ipynb #6c0ab1a2
-def rules_kept(
-    tunes,   # a list of `Tune`; None counts as one that keeps no rule
-):
-    "How often each rule of the composer is kept, {rule: share}"
-    whole = [tune or Tune("4/4", "C", [[]]*8) for tune in tunes]
-    bars = [tune.bars for tune in whole]
-    full = [sum(length for _, length in bar) == BARS[tune.metre]
-            for tune in whole for bar in tune.bars]
-    sung = [[pitch for pitch, _ in tune.notes if pitch is not None] or [1] for tune in whole]
-    pitches = [pitch for each in sung for pitch in each]
-    def share(truths): return sum(truths)/max(1, len(truths))
-    return {"bars that add up": share(full),
-            "tunes of eight bars": share([len(each) == 8 and any(each) for each in bars]),
-            "bars 5, 6 as 1, 2": share([any(each) and each[4:6] == each[:2] for each in bars]),
-            "ends on the tonic": share([each[-1] % 12 == 0 for each in sung]),
-            "notes of the key": share([pitch % 12 in (0, 2, 4, 5, 7, 9, 11) for pitch in pitches]),
-            "notes in the range": share([LOW <= pitch <= HIGH for pitch in pitches])}
 
 # %% ../nbs/19_music.ipynb #617a5b06
 def _grid_allowed(coder, ids):                                # a `GridCoder`, and tokens [B, T]

@@ -6,14 +6,17 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/notes.html.md"""
 
 # %% auto #0
 __all__ = ['SEASONS', 'MARKS', 'PLACES', 'WINDS', 'SKIES', 'ADVICE', 'DEGREES', 'FORM', 'POEMS', 'ANY', 'NOTE_LETTERS',
-           'SUM_LETTERS', 'letters', 'POEM_LETTERS', 'write_note', 'seasons_of', 'note_bits', 'write_sum', 'value_of']
+           'SUM_LETTERS', 'letters', 'POEM_LETTERS', 'write_note', 'seasons_of', 'note_bits', 'write_sum', 'value_of',
+           'load_poems']
 
 # %% ../nbs/backstage/37_notes.ipynb #c2c1ce3e
+import json
 import math
 import random
 import re
 from .data import Text
-from .support import CourseError, check_int
+from .downloads import read_text
+from .support import CourseError, check_int, data_folder, did_you_mean
 
 # %% ../nbs/backstage/37_notes.ipynb #8aefcc18
 SEASONS, MARKS = ["winter", "spring", "summer", "autumn"], "❄❀☀☂"
@@ -106,6 +109,31 @@ POEMS = """床前明月光，疑是地上霜。举头望明月，低头思故乡
 锄禾日当午，汗滴禾下土。谁知盘中餐，粒粒皆辛苦。 春种一粒粟，秋收万颗子。四海无闲田，农夫犹饿死。
 众鸟高飞尽，孤云独去闲。相看两不厌，只有敬亭山。 白发三千丈，缘愁似个长。不知明镜里，何处得秋霜。
 解落三秋叶，能开二月花。过江千尺浪，入竹万竿斜。 终南阴岭秀，积雪浮云端。林表明霁色，城中增暮寒。""".split()
+
+# %% ../nbs/backstage/37_notes.ipynb #fcb5018f
+def _passages(path):
+    try: poems = ["".join(poem["paragraphs"]) for poem in json.loads(read_text(path))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CourseError(f"{path.name} is no list of poems with paragraphs. Fetch the collection "
+                          "chinese-poetry again.") from error
+    even = [poem for poem in poems if re.fullmatch(r"(\w{5}，\w{5}。)+", poem)]
+    return [poem[i:i+24] for poem in even for i in range(0, len(poem)-23, 24)]
+
+def load_poems(
+    name=None,   # "built-in", "tang", or None: those of the Tang where GENESIS_DATA has them
+):
+    "Passages of four lines of five characters, as in `POEMS`"
+    if name not in (None, "built-in", "tang"):
+        raise CourseError(f"There are two collections of poems, 'built-in' and 'tang'; {name!r:.40} "
+                          f"is none.{did_you_mean(name, ['built-in', 'tang'])}")
+    place = data_folder()
+    files = sorted((place/"chinese-poetry"/"全唐诗").glob("*.json")) if place else []
+    if name == "built-in" or not (files or name): return POEMS
+    if not files:
+        raise CourseError("There are no Tang poems here. Put the folder chinese-poetry into a "
+                          "folder, and let GENESIS_DATA name that one; load_poems('built-in') "
+                          "needs no file.")
+    return list(dict.fromkeys(passage for path in files for passage in _passages(path)))
 
 # %% ../nbs/backstage/37_notes.ipynb #50c142e6
 ANY = "?"

@@ -250,3 +250,10 @@ def test_most_pieces_of_classic_levels_can_be_finished(real_data):
     levels = classic_levels()
     assert len(levels) > 200 and sum(prove(level).finished for level in levels) > 0.65*len(levels)
     assert set("".join("".join(level) for level in levels)) <= set(TILES+"SG")
+
+
+def test_the_stored_runs_say_what_the_chapter_says():
+    from genesis_course.state import load_weights
+    rows = load_weights("levels")[1]["tables"]["generators"]
+    assert sorted((row["what"], row["seed"]) for row in rows) == sorted((name, seed) for name in ("Transformer", "GAN", "masked model", "builder") for seed in range(3))
+    assert min(row["repaired"] for row in rows) >= 0.98 and min(row["finished"] for row in rows if row["what"] not in ("GAN",)) >= 0.9

@@ -12,8 +12,8 @@ from torch import nn
 from helpers import message_of, trials
 from genesis_course.attention import causal_mask
 from genesis_course.music import (RATE, ABCCoder, EventCoder, GridCoder, Harmoniser, NGram, RelativeAttention, RelativeLM, bits_a_note, frequency, harmonise,
-                                  hidden_loss, organ, perform, pluck, rules_kept, sample_tunes, skew, tune_loss)
-from genesis_course.score import draw_roll, draw_score, midi_bytes, roll_frames, staff_step, to_abc, wav_bytes
+                                  hidden_loss, organ, perform, pluck, sample_tunes, skew, tune_loss)
+from genesis_course.score import draw_roll, draw_score, midi_bytes, roll_frames, rules_kept, staff_step, to_abc, wav_bytes
 from genesis_course.tunes import (BARS, CHORDS, FOLLOW, HIGH, LOW, MAJOR, SHARPS, Tune, altered, chorales, compose, harmony_kept, load_chorales, load_tunes, read_abc,
                                   scale, spelled, tonic, tunes_of)
 
@@ -358,3 +358,20 @@ def test_a_second_metre_makes_a_text_unreadable():
         ids = coder.encode(TUNES[:1])[0]
         ids[5] = ids[0]
         assert coder.decode(ids) is None
+
+
+# What ships
+
+def test_the_stored_runs_say_what_the_chapter_says():
+    from genesis_course.state import load_weights
+    table = load_weights("composer")[1]["tables"]["networks"]
+    assert {len(bits) for bits in table.values()} == {3}
+    assert max(table["relative, grid"])+0.3 < min(table["rotary, grid"]+table["LSTM, grid"]) and max(table["relative, grid"])+0.2 < min(table["relative, events"]+table["relative, ABC"])
+
+
+def test_folk_tunes_need_their_files_and_a_table_of_voices_its_counts(monkeypatch):
+    from genesis_course.score import folk_tunes, voice_bits
+    monkeypatch.delenv("GENESIS_DATA", raising=False)
+    message_of(folk_tunes, "GENESIS_DATA")
+    pieces = torch.tensor([[[70, 70], [60, 62], [55, 55], [40, 40]]]*500)
+    assert abs(voice_bits(pieces, pieces)-1/3) < 0.5 and voice_bits(pieces, pieces) < voice_bits(pieces, pieces+1)

@@ -1,12 +1,13 @@
 """Chapter 18: what wraps a language model leaves it one; rules hold for certain; measures agree with slow ways to compute them."""
 import itertools
+import json
 import math
 import random
 import re
 import pytest
 import torch
 from torch import nn
-from helpers import trials
+from helpers import message_of, trials
 from hypothesis import given, strategies as st
 from genesis_course.attention import Transformer
 from genesis_course.notes import (ADVICE, NOTE_LETTERS, SKIES, SUM_LETTERS, note_bits, seasons_of, value_of, write_note, write_sum)
@@ -182,3 +183,21 @@ def test_bad_input_gets_a_sentence(call, words):
 def test_a_rule_that_allows_nothing_or_a_strange_letter_is_named():
     for rule, words in ((lambda written: set(), "nothing"), (lambda written: {"z"}, "'z'")):
         with pytest.raises(CourseError, match=words): generate(Ruled(small_model(), SUM_LETTERS, rule), torch.zeros(1, 1, dtype=torch.int64), 2)
+
+
+def test_poems_from_files_are_cut_into_passages_and_bad_files_are_told(tmp_path, monkeypatch):
+    from genesis_course.notes import POEMS, load_poems
+    monkeypatch.delenv("GENESIS_DATA", raising=False)
+    assert load_poems() == load_poems("built-in") == POEMS
+    message_of(lambda: load_poems("tang"), "GENESIS_DATA")
+    message_of(lambda: load_poems("tan"), "two collections", "tang")
+    place = tmp_path/"chinese-poetry"/"全唐诗"
+    place.mkdir(parents=True)
+    long = POEMS[0]+POEMS[1]+POEMS[2][:12]
+    lines = lambda poem: [poem[i:i+12] for i in range(0, len(poem), 12)]
+    (place/"a.json").write_text(json.dumps([{"paragraphs": lines(long)}, {"paragraphs": lines(POEMS[1])}, {"paragraphs": ["不是五言。"]}]), encoding="utf-8")
+    monkeypatch.setenv("GENESIS_DATA", str(tmp_path))
+    assert load_poems() == load_poems("tang") == POEMS[:2] and load_poems("built-in") == POEMS
+    for bad in ("[1", "{\"a\": 1}", "[{\"title\": 1}]"):
+        (place/"b.json").write_text(bad)
+        message_of(load_poems, "b.json", "list of poems")
