@@ -4,4 +4,5 @@ chapters = ["start", "tensors", "data", "optim", "training", "cnn", "augment", "
             "attention", "sequences", "vae", "codes", "gan", "stable_gan", "colour",
             "evaluation", "measures", "flow", "diffusion", "latent", "imagenet",
             "transfer", "adversarial", "particles", "genesis", "codeflow", "editing",
-            "style", "translation", "text", "music", "levels", "gpu"]
+            "style", "translation", "text", "music", "levels", "gpu", "finetune",
+            "experiments", "shipping", "semisupervised", "synthetic", "privacy", "responsibility"]

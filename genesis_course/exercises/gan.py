@@ -37,7 +37,8 @@ def _with_slopes(function, *inputs):
     total = (result*torch.arange(1, result.numel()+1).to(result).view(result.shape)).sum()
     slopes = torch.autograd.grad(total, inputs, allow_unused=True)
     return {"result": result.detach(), "gradients": [
-        Told(f"No gradient reaches argument {i+1}, which a network says and has to learn.")
+        Told(f"No gradient reaches argument {i+1}: the result does not depend on it, or a "
+             "`detach` or `item` cuts it off.")
         if slope is None else slope for i, slope in enumerate(slopes)]}
 
 def _unless_blank(seen): return None if any(each is None for each in seen.values()) else seen

@@ -67,6 +67,13 @@ def _(theta, gradient, velocity, lr, mu):
     velocity = mu*velocity - lr*gradient
     return theta + velocity, velocity
 
+@momentum_step.slip("With a fixed learning rate this walks the same way (many books write it so), "
+                    "but here the velocity is a sum of gradients: the learning rate belongs in "
+                    "the second formula.")
+def _(theta, gradient, velocity, lr, mu):
+    velocity = mu*velocity + lr*gradient
+    return theta - velocity, velocity
+
 @momentum_step.slip("Both values are right, in the wrong order: return the parameters first, then "
                     "the velocity.")
 def _(theta, gradient, velocity, lr, mu):

@@ -35,6 +35,8 @@ loss_at_chance.slip("That is the logarithm to base 10. Nats use the natural loga
                     "`math.log`.", math.log10(26))
 loss_at_chance.slip("That is the probability it gives to the right letter. The loss is the "
                     "surprise at it, minus its logarithm.", 1/26)
+loss_at_chance.slip("That is the number of letters. The loss is the logarithm of it: the surprise "
+                    "at a letter to which 1/26 was given.", 26)
 loss_at_chance.slip("The size is right. A surprise is never negative: where does the minus sign of "
                     "the loss go?", -math.log(26))
 

@@ -163,9 +163,9 @@ diagonal = Exercise("style.4", "What AdaIN fixes", kind="think", solution=10., t
     hints=["On the diagonal stands the mean of the squares of one map.",
            "The mean of squares is the square of the mean plus the variance.",
            "(-1)² + 3²"],
-    insight="AdaIN fixes the diagonal of the Gram matrix, and the means besides. What two "
-            "*different* maps do together stays that of the content. So it brings less of the "
-            "style.")
+    insight="AdaIN fixes the diagonal of the Gram matrix, and the means besides. How two "
+            "*different* maps are correlated stays as it is in the content. So it brings less "
+            "of the style.")
 
 # %% ../../nbs/answers/16b_style.ipynb #774f2135
 diagonal.slip("That is the variance. The Gram matrix does not subtract the mean first.", 9.)

@@ -32,7 +32,8 @@ def _with_slopes(function, **inputs):
     total = (result*torch.arange(1, result.numel()+1).to(result).view(result.shape)).sum()
     slopes = torch.autograd.grad(total, list(inputs.values()), allow_unused=True)
     return {"result": result.detach(), "gradients": {
-        name: Told(f"No gradient reaches `{name}`, which a network says and has to learn.")
+        name: Told(f"No gradient reaches `{name}`: the result does not depend on it, or a "
+                   "`detach` or `item` cuts it off.")
         if slope is None else slope for name, slope in zip(inputs, slopes)}}
 
 def _unless_blank(seen): return None if any(each is None for each in seen.values()) else seen
