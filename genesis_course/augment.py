@@ -32,13 +32,12 @@ def warp(
     rotation, x, y, scale = (
         torch.as_tensor(value, dtype=images.dtype, device=images.device).expand(count)
         for value in (rotation, x, y, scale))
-    cos, sin = torch.cos(torch.deg2rad(rotation)), torch.sin(torch.deg2rad(rotation))
-    ratio = height/width
-    # from the new picture back to the old one
-    rows = [(cos, -sin*ratio), (sin/ratio, cos)]
-    back = torch.stack([torch.stack([a, b, -2*(a*x+b*y)], dim=1) for a, b in rows],
-                       dim=1)/scale.view(-1, 1, 1)
-    grid = F.affine_grid(back, list(images.shape), align_corners=False)
+    angle, ratio = torch.deg2rad(rotation), height/width
+    cos, sin = angle.cos(), angle.sin()
+    # from the new picture back to the old one: turn and scale [B, 2, 2], then move [B, 2, 1]
+    back = torch.stack([cos, -sin*ratio, sin/ratio, cos], dim=1).view(-1, 2, 2)/scale[:, None, None]
+    moved = back @ torch.stack([x, y], dim=1)[..., None]
+    grid = F.affine_grid(torch.cat([back, -2*moved], dim=2), list(images.shape), align_corners=False)
     return resample(images-fill, grid) + fill
 
 # %% ../nbs/04b_augment.ipynb #7165b0c6
@@ -79,7 +78,7 @@ class Augment:
 
     @checked
     def __call__(self, images):
-        def around(most): return most*(2*torch.rand(len(images), device=images.device)-1)
+        def around(most): return torch.empty(len(images), device=images.device).uniform_(-most, most)
         if self.rotate or self.shift or self.scale:
             places = around(self.shift), around(self.shift)
             images = warp(images, around(self.rotate), *places, 1+around(self.scale), self.fill)

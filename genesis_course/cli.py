@@ -1,4 +1,4 @@
-"""`genesis lab` opens the course, `genesis copy` copies it, `genesis doctor` looks for what is wrong, `genesis create` draws, `genesis progress` counts what is solved, `genesis train` trains without a notebook.
+"""`genesis lab` opens the course, `genesis copy` copies it, `genesis doctor` looks for what is wrong, `genesis create` draws, `genesis progress` counts what is solved, `genesis train` trains without a notebook, `genesis serve` answers over HTTP.
 
 Docs: https://genesis-course.github.io/genesis-course/backstage/cli.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/cli.html.md"""
 
 # %% auto #0
 __all__ = ['SITE', 'ELSEWHERE', 'NEEDED', 'app', 'chapters_folder', 'tidied', 'copy_chapters', 'examine', 'has_screen',
-           'lab_command', 'copy', 'create_command', 'doctor', 'progress_command', 'lab', 'train_command', 'main']
+           'lab_command', 'copy', 'create_command', 'doctor', 'lab', 'train_command', 'main']
 
 # %% ../nbs/backstage/26_cli.ipynb #86ba3728
 import hashlib
@@ -23,6 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 import typer
+from .commands import progress_command, search_command, serve_command
 from .support import (CourseError, as_path, data_folder, home, never_fail,
                                     write_atomically)
 
@@ -155,6 +156,14 @@ def _jupyter():
         return "JupyterLab", importlib.metadata.version("jupyterlab"), None
     return "JupyterLab", "missing", "pip install 'genesis_course[lab]'"
 
+def _extras():
+    "What single chapters use and the package itself does not; a reader of the others needs none"
+    asked = re.findall(r'^([\w-]+).*extra == "(levels|search|ship)"',
+                       "\n".join(importlib.metadata.requires("genesis_course") or []), re.M)
+    missing = sorted({extra for name, extra in asked if _package(name)[2]})
+    remedy = f"some are missing: pip install 'genesis_course[{','.join(missing)}]'"
+    return "chapters' extras", remedy if missing else "all there", None
+
 # %% ../nbs/backstage/26_cli.ipynb #4cb7123a
 def _data():
     try: folder = data_folder()
@@ -192,7 +201,7 @@ def _chapters():
 def examine():
     "What the doctor finds: a list of (what, finding, remedy or None)"
     return [_python(), *map(_package, NEEDED), _torch_works(), _device(), _torchvision(),
-            _jupyter(), _chapters(), _data(), _writable()]
+            _jupyter(), _extras(), _chapters(), _data(), _writable()]
 
 # %% ../nbs/backstage/26_cli.ipynb #efa7aaab
 def has_screen():
@@ -234,20 +243,22 @@ def copy(
 # %% ../nbs/backstage/26_cli.ipynb #7ff9c718
 @app.command("create")
 def create_command(
-    digits: str = typer.Argument(help="what to draw, such as 7 or 2026"),
+    text: str = typer.Argument(help="what to draw, such as 2026 or Genesis"),
     frames: Path = typer.Option(None, help="write a film: the clouds become digits (.gif, .webp or "
                                            ".png)"),
     picture: Path = typer.Option(None, help="write the finished picture (.png)"),
-    size: int = typer.Option(256, help="pixels of a side of each digit"),
+    size: int = typer.Option(256, help="pixels of a side of each sign"),
     seed: int = typer.Option(None, help="the same seed, the same picture"),
     particles: int = typer.Option(None, help="how many in each cloud"),
-    weights: str = typer.Option("genesis", help="a file of weights of your own"),
+    weights: str = typer.Option(None, help="a file of weights of your own"),
+    colour: bool = typer.Option(False, "--colour", help="colour each particle by where it comes "
+                                                        "from"),
 ):
-    "Let the genesis particle draw digits: a film, a picture, or both."
-    from genesis_course.creation import create as draw_digits
+    "Let the genesis particle draw digits and letters: a film, a picture, or both."
+    from genesis_course.creation import create as draw
     from genesis_course.plots import save_film, save_picture
-    if not frames and not picture: picture = Path(f"{digits}.png")
-    film = draw_digits(digits, 40 if frames else None, size, seed, particles, source=weights)
+    if not frames and not picture: picture = Path(f"{text}.png")
+    film = draw(text, 40 if frames else None, size, seed, particles, source=weights, colour=colour)
     if frames: typer.echo(
         f"A film of {len(film)} frames is in {save_film(frames, film, seconds=2.5, hold=1.5)}.")
     if picture: typer.echo(f"The picture is in {save_picture(picture, film[-1:])}.")
@@ -257,21 +268,16 @@ def create_command(
 def doctor():
     "Say what is installed, which device and which data are found, what is wrong and how to mend it."
     findings = examine()
+    width = max(len(what) for what, _, _ in findings)+2
     for what, finding, remedy in findings:
-        typer.echo(f"{'✗' if remedy else '✓'} {what:<18}{finding}")
-        if remedy: typer.echo(f"  to mend it:       {remedy}")
+        typer.echo(f"{'✗' if remedy else '✓'} {what:<{width}}{finding}")
+        if remedy: typer.echo(f"  {'to mend it:':<{width}}{remedy}")
     faults = sum(remedy is not None for _, _, remedy in findings)
     typer.echo("All is well." if not faults
                else f"{faults} thing{'s' if faults > 1 else ''} to mend.")
     raise typer.Exit(1 if faults else 0)
 
 # %% ../nbs/backstage/26_cli.ipynb #0c5aec6e
-@app.command("progress")
-def progress_command():
-    "Count the exercises solved, by chapter."
-    from genesis_course import practice
-    typer.echo(practice.progress())
-
 @app.command()
 def lab(
     folder: Path = typer.Argument(Path("my-course"), help="your copy of the chapters"),
@@ -292,7 +298,7 @@ def lab(
 # %% ../nbs/backstage/26_cli.ipynb #9922cabc
 @app.command("train")
 def train_command(
-    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae, gan, flow or genesis"),
+    recipe: str = typer.Argument(..., help="cnn, rnn, gpt, vae, gan, flow, genesis or finetune"),
     data: str = typer.Option(None, help="digits, glyphs, mnist, fashion, cifar10, a folder of "
                                         "photos; python, shakespeare, a text file"),
     steps: int = typer.Option(1000, min=1, help="updates in all, those before a --resume included"),
@@ -312,6 +318,9 @@ def train_command(
                                              "less memory"),
     fit_memory: bool = typer.Option(False, "--fit-memory",
                                     help="take more microbatches whenever memory runs out"),
+    compile: bool = typer.Option(False, "--compile",
+                                 help="compile the losses: minutes of preparation, shorter steps"),
+    how: str = typer.Option(None, help="of finetune: full, last or lora"),
 ):
     "Train a network of the book. In two processes: torchrun --nproc-per-node 2 -m genesis_course.cli train …"
     settings = dict(locals())
@@ -321,6 +330,10 @@ def train_command(
     for name, value in measured.items(): typer.echo(f"{name}: {value:g}")
 
 # %% ../nbs/backstage/26_cli.ipynb #063fc343
+app.command("progress")(progress_command)
+app.command("search")(search_command)
+app.command("serve")(serve_command)
+
 def main():
     "The `genesis` command"
     never_fail(sys.stdout, sys.stderr)

@@ -144,7 +144,7 @@ class Epochs:
         drop_last,    # leave out a last batch that is smaller
     ):
         self.rows, self.batch_size, self.drop_last = rows, batch_size, drop_last
-        self.shuffle, self.seed = shuffle, seed
+        self.shuffle, self.seed, self.device = shuffle, seed, None
         self.set_epoch(0)
 
     def __len__(self):
@@ -159,10 +159,10 @@ class Epochs:
     def __iter__(self):
         order = torch.arange(self.rows)
         if self.shuffle: order = epoch_order(self.rows, self.seed, self.epoch)
-        chunks = order.split(self.batch_size)[self.start:len(self)]
-        k, n = self.part
+        order, size, (k, n) = order.to(self.device), self.batch_size, self.part
+        first, end = self.start*size, min(self.rows, len(self)*size)
         self.set_epoch(self.epoch+1)
-        return (chunk[k::n] for chunk in chunks)
+        return (order[row+k:row+size:n] for row in range(first, end, size))
 
 # %% ../nbs/02_data.ipynb #673c6572
 class Batches(Epochs):
@@ -182,12 +182,13 @@ class Batches(Epochs):
         self.tensors = [torch.as_tensor(rows).to(device) for rows in data]
         self.transform = transform
         super().__init__(len(self.tensors[0]), batch_size, shuffle, seed, drop_last)
+        self.device = self.tensors[0].device
 
     def __iter__(self): return map(self.take, super().__iter__())
 
     def take(self, index):
         "The batch of these rows"
-        index = index.to(self.tensors[0].device)
+        index = index.to(self.device)
         rows = [tensor.index_select(0, index) for tensor in self.tensors]
         if self.floats: rows[0] = to_floats(rows[0])
         if self.transform: rows[0] = self.transform(rows[0])

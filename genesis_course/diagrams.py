@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/diagrams.html.md
 
 # %% auto #0
 __all__ = ['box', 'arrow', 'canvas', 'meeting_of', 'text_box', 'draw_shapes', 'draw_graph', 'draw_trainer', 'draw_residual_block',
-           'draw_recurrence', 'draw_memory_line', 'draw_mbconv']
+           'draw_recurrence', 'draw_memory_line', 'draw_mbconv', 'draw_five_parts']
 
 # %% ../nbs/backstage/02_diagrams.ipynb #19bb0ebc
 from .plots import PALETTE, figure
@@ -260,3 +260,30 @@ def draw_mbconv():
         arrow(ax, (0.6, 1.35), (11.2, 1.35), colour=PALETTE[1], bend=-0.22)
         ax.text(6, 2.7, "shortcut: x itself", ha="center", fontsize=8, color=PALETTE[1])
         ax.text(6, -0.2, "the numbers are channels", ha="center", fontsize=8)
+
+# %% ../nbs/backstage/02_diagrams.ipynb #752b75d9
+def draw_five_parts():
+    "G, D, E and C of the genesis particle, and what goes from one to the next; M trains them"
+    with figure(width=8.6, height=3.3) as ax:
+        canvas(ax, 14.6, 5.6)
+        box(ax, 4.15, 3.7, "", 7.7, 2.3, colour="#fffdf8")
+        ax.text(0.5, 4.45, "G, the generator", fontsize=9, weight="bold")
+        for x, text, width in ((1.5, "cloud", 1.5), (4.2, "law of motion", 2.1), (6.9, "brush", 1.5)):
+            box(ax, x, 3.5, text, width, 0.8)
+        arrow(ax, (2.25, 3.5), (3.1, 3.5))
+        arrow(ax, (5.25, 3.5), (6.1, 3.5))
+        arrow(ax, (4.6, 3.95), (3.8, 3.95), "four steps", bend=0.9, offset=0.42)
+        box(ax, 4.2, 1.6, "noise and class", 2.4, 0.8)
+        arrow(ax, (4.2, 2.05), (4.2, 3.05))
+        box(ax, 9.9, 3.5, "E\nenhancer", 1.5, 1.1)
+        box(ax, 12.9, 3.5, "D\ndiscriminator", 2, 1.1)
+        box(ax, 9.9, 1.6, "real pictures", 2.1, 0.8)
+        box(ax, 12.9, 1.6, "C, adversarial\nexamples", 2.1, 1)
+        arrow(ax, (7.7, 3.5), (9.1, 3.5))
+        arrow(ax, (9.9, 2.05), (9.9, 2.9))
+        arrow(ax, (10.7, 3.5), (11.85, 3.5))
+        arrow(ax, (12.9, 2.15), (12.9, 2.9))
+        arrow(ax, (12.9, 4.1), (6.9, 4.1), colour=PALETTE[1], bend=0.32)
+        ax.text(9.9, 5.2, "gradient", ha="center", fontsize=8, color=PALETTE[1])
+        ax.text(7.3, 0.4, "M, the training: first G alone redraws pictures, then G plays against D",
+                ha="center", fontsize=9)

@@ -58,7 +58,7 @@ def simulate(
 
 # %% ../nbs/14_particles.ipynb #dbb2b8f0
 def _along(centre, size, pixels):
-    "Mean of exp(-(x - centre)²/2size²) over each pixel of [-1, 1], [B, N] → [B, N, pixels]"
+    "Mean of exp(-(x - centre)²/2size²) over each pixel of [-1, 1], [...] → [..., pixels]"
     edges = torch.linspace(-1, 1, pixels+1, dtype=centre.dtype, device=centre.device)
     below = torch.erf((edges-centre[..., None])/(size[..., None]*math.sqrt(2)))
     return (below[..., 1:]-below[..., :-1])*(size[..., None]*(math.sqrt(math.pi/2)*pixels/2))
@@ -72,10 +72,10 @@ def splat(
     width,      # pixels from left to right
 ):
     "Density [B, height, width]: the exact mean of Σᵢ aᵢ exp(-dx²/2σx² - dy²/2σy²) over each pixel"
-    size_x, size_y = (size, size) if size.ndim == 2 else size.unbind(dim=2)
-    across = _along(position[..., 0], size_x, width)           # [B, N, W]
-    down = _along(position[..., 1], size_y, height)            # [B, N, H]
-    return torch.einsum("bnh,bnw->bhw", down*density[..., None], across)
+    if size.ndim == 2: size = size[..., None].expand_as(position)
+    across = _along(position[..., 0], size[..., 0], width)           # [B, N, W]
+    down = _along(position[..., 1], size[..., 1], height)            # [B, N, H]
+    return (down*density[..., None]).mT @ across                     # [B, H, W]
 
 # %% ../nbs/14_particles.ipynb #561c90ed
 @checked

@@ -6,10 +6,11 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/recipes.html.md"
 
 # %% auto #0
 __all__ = ['RECIPES', 'Experiment', 'cnn_experiment', 'rnn_experiment', 'gpt_experiment', 'vae_experiment', 'gan_game',
-           'genesis_game', 'reconstruction', 'gan_experiment', 'genesis_experiment', 'flow_experiment']
+           'genesis_game', 'reconstruction', 'gan_experiment', 'genesis_experiment', 'flow_experiment',
+           'finetune_experiment']
 
 # %% ../nbs/backstage/23_recipes.ipynb #637b40be
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,6 +21,8 @@ from .data import KNOWN_SETS, Batches, load_images, load_text, split_set, to_flo
 from .diffusion import UNet, flow_player, sample_pictures
 from .evaluation import features, frechet_distance
 from .genesis import GenesisParticle, genesis_players, pretraining_player
+from .guards.data import KNOWN_TEXTS
+from .imagenet import imagenet_efficientnet
 from .muon import Muon
 from .optim import cosine, one_cycle, warm_up
 from .processes import move
@@ -27,8 +30,10 @@ from .rnn import (RecurrentLM, bits_per_character, complete, next_token_loss,
                                 text_loss)
 from .stable_gan import (EMA, ConvDiscriminator, ConvGenerator, conditional_players,
                                        lazy_regularisation, r1_penalty, sample_class)
-from .support import CourseError
+from .state import load_weights
+from .support import CourseError, as_path
 from .training import Player, accuracy, evaluate
+from .transfer import add_adapters, freeze, load_pretrained, replace_head, unfreeze
 from .vae import ConvVAE, negative_bound, sample_prior, vae_loss
 
 # %% ../nbs/backstage/23_recipes.ipynb #6ee187e5
@@ -45,10 +50,11 @@ class Experiment:
     then: object = None                            # the same → the `Experiment` that follows
 
 # %% ../nbs/backstage/23_recipes.ipynb #c49eeb13
-def _two_parts(data, size, seed):
-    "Images to learn from and images to test on"
-    if data not in [*KNOWN_SETS]: return split_set(load_images(data, size=size), 0.1, seed)
-    return tuple(load_images(data, part, size=size) for part in ("train", "test"))
+def _two_parts(data, size, seed, valid=False):
+    "Images to learn from, and images to test on or, with `valid`, some of the first set aside"
+    if data not in [*KNOWN_SETS]: parts = split_set(load_images(data, size=size), 0.1, seed)
+    else: parts = tuple(load_images(data, part, size=size) for part in ("train", "test"))
+    return split_set(parts[0], 0.15, seed) if valid else parts
 
 # %% ../nbs/backstage/23_recipes.ipynb #1272952c
 def cnn_experiment(
@@ -58,9 +64,10 @@ def cnn_experiment(
     lr=0.01,         # learning rate
     size=None,       # pixels of a side; None: as the images are
     device=None,     # where to learn
+    valid=False,     # measure on training images set aside, for a search, and not on the test part
 ):
     "The residual classifier of chapter 04, with augmented images"
-    train, test = _two_parts(data, size, seed)
+    train, test = _two_parts(data, size, seed, valid)
     channels, side = train.images.shape[1:3]
     settings = dict(in_channels=channels, classes=len(train.classes), widths=(16, 32, 64),
                     stem_stride=2 if side > 16 else 1)
@@ -152,9 +159,10 @@ def vae_experiment(
     lr=6e-3,         # learning rate
     size=None,       # pixels of a side; None: as the images are
     device=None,     # where to learn
+    valid=False,     # as for `cnn_experiment`
 ):
     "The convolutional VAE of chapter 07a"
-    train, test = _two_parts(data, size, seed)
+    train, test = _two_parts(data, size, seed, valid)
     channels, side = train.images.shape[1:3]
     settings = dict(size=side, latent_dim=16, width=32, channels=channels)
     model = ConvVAE(**settings)
@@ -219,9 +227,10 @@ def gan_experiment(
     lr=3e-3,
     size=None,
     device=None,
+    valid=False,
 ):
     "The conditional GAN of chapter 09a with R1, a falling rate and averaged weights"
-    train, test = _two_parts(data, size, seed)
+    train, test = _two_parts(data, size, seed, valid)
     channels, side = train.images.shape[1:3]
     classes = len(train.classes)
     settings = dict(latent_dim=32, size=side, width=16, channels=channels, classes=classes)
@@ -238,9 +247,10 @@ def genesis_experiment(
     size=None,       # likewise
     device=None,     # likewise
     clip=5.,         # norm to which a gradient of the game is clipped; None: not at all
+    valid=False,     # as for `cnn_experiment`
 ):
     "The genesis particle of chapter 15: reconstruction first, then the game"
-    train, test = _two_parts(data, size, seed)
+    train, test = _two_parts(data, size, seed, valid)
     channels, side = train.images.shape[1:3]
     classes = len(train.classes)
     settings = dict(size=side, classes=classes, channels=channels)
@@ -259,9 +269,10 @@ def flow_experiment(
     lr=0.02,
     size=None,
     device=None,
+    valid=False,
 ):
     "The flow of chapter 11b: a U-Net that is told time and class, and the average of its weights"
-    train, test = _two_parts(data, size, seed)
+    train, test = _two_parts(data, size, seed, valid)
     channels, side = train.images.shape[1:3]
     settings = dict(size=side, channels=channels, classes=len(train.classes))
     player, average = flow_player(UNet(**settings), lr=lr)
@@ -276,6 +287,63 @@ def flow_experiment(
     return Experiment([player], batches, average.module, settings, measure,
                       lambda: draw(10*settings["classes"]), [average])
 
+# %% ../nbs/backstage/23_recipes.ipynb #fine0003
+_WAYS = "full", "last", "lora"
+
+def _ready(network, how, last, adapted, rank):
+    "The network ready for a way of fine-tuning: `last` may learn, or adapters in the `adapted`"
+    if how not in _WAYS: raise CourseError(
+        f"There is no way of fine-tuning called {how!r:.60}. Choose {', '.join(_WAYS)}.")
+    if how == "last": unfreeze(freeze(network), *last)
+    return add_adapters(network, rank, names=adapted) if how == "lora" else network
+
+def _known(text, vocabulary):
+    "A `Text` of the characters that a language model knows; `CourseError` where few are left"
+    kept = "".join(character for character in text.text if character in vocabulary)
+    if len(kept) > 0.9*len(text): return replace(text, text=kept, vocabulary=vocabulary)
+    raise CourseError(f"The language model knows only {len(kept)} of the {len(text)} characters "
+                      f"of {text.name or 'this text'}. Train one for it: genesis train gpt.")
+
+# %% ../nbs/backstage/23_recipes.ipynb #fine0004
+def finetune_experiment(
+    data="digits",   # images for the photo network, or a text for the Transformer
+    seed=0,          # of the order of the data, and of the sample
+    batch=32,        # rows in a batch
+    lr=None,         # learning rate; None: what suits the network
+    size=64,         # pixels of a side, for images; best a multiple of 32
+    device=None,     # where to learn
+    valid=False,     # as for `cnn_experiment`
+    how="full",      # "full": all weights, "last": the last layers, "lora": adapters
+    rank=4,          # of the adapters
+):
+    "A pre-trained network and data of your own, in one of three ways (chapter 21b)"
+    text = data in KNOWN_TEXTS or as_path(data).is_file()
+    made = (_finetune_text(data, seed, batch, device, how, rank) if text else
+            _finetune_photos(data, seed, batch, size, device, valid, how, rank))
+    lr, loss = lr or (0.03 if text else 0.003), made.players[0].loss
+    return replace(made, players=[Player(made.module, loss, lr=lr, schedule=one_cycle)])
+
+def _finetune_text(data, seed, batch, device, how, rank):
+    (weights, about), text = load_weights("transformer"), load_text(data)
+    settings, text = about["settings"], _known(text, about["vocabulary"])
+    model = load_pretrained(Transformer(len(text.vocabulary), **settings), weights)
+    _ready(model, how, ("blocks.1", "norm", "head"), ("blocks",), rank)
+    return _language(model, settings, text, seed, batch, 1., settings["context"], None, device)
+
+def _finetune_photos(data, seed, batch, size, device, valid, how, rank):
+    train, test = _two_parts(data, size, seed, valid)
+    model = replace_head(imagenet_efficientnet(), len(train.classes))
+    for norm in model.modules():                         # 0.01 is for millions of photographs
+        if hasattr(norm, "momentum"): norm.momentum = 0.1
+    _ready(model, how, ("body.7", "body.8", "head"), ("body",), rank).head.requires_grad_(True)
+    def scores(module, pair): return module(pair[0].expand(-1, 3, -1, -1))
+    def loss(module, pair): return F.cross_entropy(scores(module, pair), pair[1])
+    def right(module, pair): return {"accuracy": accuracy(scores(module, pair), pair[1])}
+    batches = Batches(train, batch_size=batch, seed=seed, drop_last=True, device=device)
+    def measure(): return evaluate(model, Batches(test, batch_size=100, shuffle=False), right)
+    return Experiment([Player(model, loss)], batches, model, {"classes": train.classes}, measure)
+
+# %% ../nbs/backstage/23_recipes.ipynb #fine0005
 RECIPES = {"cnn": cnn_experiment, "rnn": rnn_experiment, "gpt": gpt_experiment,
            "vae": vae_experiment, "gan": gan_experiment, "flow": flow_experiment,
-           "genesis": genesis_experiment}
+           "genesis": genesis_experiment, "finetune": finetune_experiment}

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/run.html.md"""
 
 # %% auto #0
 __all__ = ['NO_BATCH', 'loss_of', 'Diverged', 'schedule_factor', 'in_mode', 'repeatable', 'as_list', 'Run', 'log_losses', 'flush',
-           'begin', 'epoch_batches', 'graceful_interrupt', 'out_of_memory', 'running']
+           'begin', 'epoch_batches', 'graceful_interrupt', 'running']
 
 # %% ../nbs/backstage/15_run.ipynb #0e6c15e4
 import collections.abc
@@ -18,10 +18,11 @@ from contextlib import contextmanager
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 from .checkpoints import checkpoint_paths, load_checkpoint
+from .compiling import compile_losses
 from .guards.training import check_schedule, explained
-from .processes import (epoch_settings, has_nan, make_fabric, move, own_rng,
-                                      peer_lost, processes,
-                                      setup_player, shard)
+from .processes import (epoch_settings, has_nan, make_fabric, move, out_of_memory,
+                                      own_rng, peer_lost, processes, setup_player, shard)
+from .start import default_device
 from .state import generator_states, rng_state, set_generators, set_rng_state
 from .support import CourseError, check_number, say
 
@@ -31,7 +32,7 @@ def loss_of(
     batch,    # for its loss
 ):
     "Pair (loss, {name: other number}) on a batch; `CourseError` when that cannot be minimised"
-    try: result = explained(player.loss, player.network, batch)
+    try: result = explained(getattr(player, "compute", None) or player.loss, player.network, batch)
     except RuntimeError as error:
         if "same device" not in str(error): raise
         raise CourseError(
@@ -128,12 +129,14 @@ def as_list(
 
 class Run:
     "What a training run knows of itself: players, callbacks, counters, history"
-    def __init__(self, players, callbacks, device, precision):
+    def __init__(self, players, callbacks, device, precision, compile=False):
+        device = torch.device(device or default_device())
         self.fabric = make_fabric(device, precision)
         self.rank, self.ranks = processes()
         self.device = self.fabric.device if self.ranks > 1 else torch.empty(0, device=device).device
         self.players = as_list(players, "loss")
         for player in self.players: setup_player(player, self.device, self.fabric)
+        compile_losses(self, compile)
         here = [callback for callback in as_list(callbacks, "after_step")
                 if not (callback.rank_zero_only and self.rank)]
         self.callbacks = sorted(here, key=lambda callback: callback.order)
@@ -208,8 +211,8 @@ def log_losses(
             run.curves.setdefault(run.curve_name(player, name), []).append((step, number))
     if run.pending:
         if len(run.pending) >= 50*len(run.players)*(1+len(others)): flush(run)
-    elif not math.isfinite(loss.item()):
-        raise _diverged(player, loss.item(), step, epoch, has_nan(batch))
+    elif not math.isfinite(value := run.curves[run.curve_name(player, "loss")][-1][1]):
+        raise _diverged(player, value, step, epoch, has_nan(batch))
 
 def flush(
     run,   # a `Run`
@@ -304,14 +307,6 @@ def graceful_interrupt(
     finally: signal.signal(signal.SIGINT, usual)
 
 # %% ../nbs/backstage/15_run.ipynb #c39cbee6
-def out_of_memory(
-    error,   # an exception
-):
-    "Whether it says that memory is used up, in the words of a processor or of a graphics card"
-    words = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size"
-    known = torch.cuda.OutOfMemoryError, MemoryError
-    return isinstance(error, known) or any(word in str(error) for word in words)
-
 def _explain(run, error):
     "A `CourseError` for a failure of the machine; None for anything else"
     if out_of_memory(error):

@@ -7,15 +7,17 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/score.html.md"""
 # %% auto #0
 __all__ = ['CLEF', 'SHARP_STEPS', 'FLAT_STEPS', 'WIDTHS', 'abc_note', 'abc_bars', 'to_abc', 'staff_step', 'draw_clef',
            'draw_note', 'draw_rest', 'draw_score', 'draw_head', 'draw_pitch', 'draw_roll', 'roll_frames', 'wav_bytes',
-           'midi_bytes']
+           'midi_bytes', 'rules_kept', 'folk_tunes', 'voice_bits']
 
 # %% ../nbs/backstage/35_score.ipynb #3c070d79
 import io
+import random
 import wave
 import torch
 from .plots import PALETTE
 from .support import CourseError, describe
-from .tunes import BARS, Tune, altered, signature, spelled
+from .tunes import (BARS, HIGH, LOW, Tune, altered, load_tunes, signature,
+                                  spelled)
 
 # %% ../nbs/backstage/35_score.ipynb #a04b2b03
 def abc_note(
@@ -227,3 +229,43 @@ def midi_bytes(
     data = io.BytesIO()
     file.save(file=data)
     return data.getvalue()
+
+# %% ../nbs/backstage/35_score.ipynb #67cd9614
+def rules_kept(
+    tunes,   # a list of `Tune`; None counts as one that keeps no rule
+):
+    "How often each rule of the composer is kept, {rule: share}"
+    whole = [tune or Tune("4/4", "C", [[]]*8) for tune in tunes]
+    bars = [tune.bars for tune in whole]
+    full = [sum(length for _, length in bar) == BARS[tune.metre]
+            for tune in whole for bar in tune.bars]
+    sung = [[pitch for pitch, _ in tune.notes if pitch is not None] or [1] for tune in whole]
+    pitches = [pitch for each in sung for pitch in each]
+    def share(truths): return sum(truths)/max(1, len(truths))
+    return {"bars that add up": share(full),
+            "tunes of eight bars": share([len(each) == 8 and any(each) for each in bars]),
+            "bars 5, 6 as 1, 2": share([any(each) and each[4:6] == each[:2] for each in bars]),
+            "ends on the tonic": share([each[-1] % 12 == 0 for each in sung]),
+            "notes of the key": share([pitch % 12 in (0, 2, 4, 5, 7, 9, 11) for pitch in pitches]),
+            "notes in the range": share([LOW <= pitch <= HIGH for pitch in pitches])}
+
+# %% ../nbs/backstage/35_score.ipynb #79cac15e
+def folk_tunes(
+    bars=16,   # of each tune, at most
+):
+    "Nottingham's tunes in C, minor ones in A minor, in an order by chance (always the same)"
+    tunes = [tune.moved("Am" if tune.key.endswith("m") else "C")
+             for tune in load_tunes("nottingham")]
+    random.Random(0).shuffle(tunes)
+    return [Tune(tune.metre, "C", tune.bars[:bars]) for tune in tunes]
+
+def voice_bits(
+    pieces,   # [N, 4, T] to count in
+    others,   # [M, 4, T] to be predicted
+):
+    "Bits a note of the three lower voices, by how often each voice sings each pitch"
+    bits = 0
+    for known, new in zip(pieces.unbind(dim=1)[1:], others.unbind(dim=1)[1:]):
+        counts = known.flatten().bincount(minlength=128)+1
+        bits -= (counts/counts.sum())[new].log2().mean().item()/3
+    return bits

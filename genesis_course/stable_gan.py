@@ -17,11 +17,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
+from .compiling import eagerly
 from .gan import discriminator_loss, discriminator_step, generator_loss, noise
 from .guards.gan import check_ranges
 from .guards.shared import check_images
 from .guards.stable_gan import check_variety, checked, labelled
 from .run import in_mode, repeatable
+from .state import lerp_module
 from .training import Callback, Player
 from .vae import images_of, kl_divergence, reparameterise
 
@@ -48,7 +50,7 @@ class ResizeConv(nn.Module):
         self.weight = nn.Parameter(scale*torch.randn(out_channels, in_channels, 3, 3))
 
     def forward(self, x):
-        summed = 4*F.avg_pool2d(F.pad(self.weight, [1]*4), kernel_size=2, stride=1)  # [O, C, 4, 4]
+        summed = 4*F.avg_pool2d(self.weight, 2, stride=1, padding=1)         # [O, C, 4, 4]
         return F.conv_transpose2d(x, summed.flip(2, 3).transpose(0, 1), stride=2, padding=1)
 
 # %% ../nbs/09a_stable_gan.ipynb #adb49f16
@@ -191,6 +193,7 @@ def wasserstein_generator_loss(
 
 # %% ../nbs/09a_stable_gan.ipynb #3c10a3d2
 @checked
+@eagerly      # the slope of a slope is beyond a compiler (chapter 21)
 def _squared_slopes(discriminator, images, labels):
     "Squared length of the gradient of each logit with respect to its image, [B]"
     images = images.detach().requires_grad_()
@@ -232,7 +235,7 @@ def lazy_regularisation(
     def lazy(discriminator, real, *others, **settings):
         if every > 1 and torch.rand(()) >= 1/every: return real.new_zeros(())
         return weight*every*penalty(discriminator, real, *others, **settings)
-    return lazy
+    return eagerly(lazy)
 
 # %% ../nbs/09a_stable_gan.ipynb #f671d8ab
 class EMA(Callback):
@@ -250,10 +253,7 @@ class EMA(Callback):
     def after_step(self, trainer):
         decay = min(self.decay, (1+self.steps)/(10+self.steps))
         self.steps += 1
-        for mean, now in zip(self.module.state_dict().values(),
-                             self.player.module.state_dict().values()):
-            if mean.is_floating_point(): mean.lerp_(now, 1-decay)
-            else: mean.copy_(now)
+        lerp_module(self.module, self.player.module, 1-decay)      # the formula, for all at once
 
     def state_dict(self): return {"steps": self.steps, "weights": self.module.state_dict()}
     def load_state_dict(self, state):

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/state.html.md"""
 
 # %% auto #0
 __all__ = ['OLD_NAMES', 'OLD_SETTINGS', 'write_state', 'read_state', 'save_weights', 'load_weights', 'renamed', 'with_new_names',
-           'rng_state', 'set_rng_state', 'generators_of', 'generator_states', 'set_generators']
+           'rng_state', 'set_rng_state', 'generators_of', 'generator_states', 'set_generators', 'lerp_module']
 
 # %% ../nbs/backstage/12_state.ipynb #a2c10f35
 import json
@@ -237,3 +237,17 @@ def set_generators(
             f"These batches draw from {len(own)} random generator(s) of their own, which cannot be "
             f"put where the {len(states)} of the interrupted run stood. Build them as before, with "
             "generators that have a seed, or use Batches.") from error
+
+# %% ../nbs/backstage/12_state.ipynb #57a7e0a2
+@torch.no_grad()
+def lerp_module(
+    mean,    # a module whose numbers move
+    now,     # another with the same parts, towards which they move
+    share,   # of the way
+):
+    "mean ← (1 - share)·mean + share·now, for all parameters and buffers in one call"
+    pairs = [*zip([*mean.parameters(), *mean.buffers()], [*now.parameters(), *now.buffers()])]
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_(*map(list, zip(*floats)), share)
+    for kept, new in pairs:
+        if not kept.is_floating_point(): kept.copy_(new)

@@ -6,8 +6,8 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/support.html.md"
 
 # %% auto #0
 __all__ = ['CourseError', 'check_int', 'check_counts', 'check_number', 'check_fraction', 'describe', 'did_you_mean', 'checker',
-           'message_of', 'as_path', 'home', 'data_folder', 'explain_os_error', 'write_atomically', 'in_notebook', 'say',
-           'never_fail', 'import_torchvision']
+           'without_guards', 'guards_rest', 'message_of', 'as_path', 'home', 'data_folder', 'explain_os_error',
+           'write_atomically', 'in_notebook', 'say', 'never_fail', 'import_torchvision']
 
 # %% ../nbs/backstage/00_support.ipynb #089d2d22
 import codecs
@@ -111,10 +111,23 @@ def checker(
         for part in parts[1:]: guard = vars(guard)[part]
         @functools.wraps(function)
         def guarded(*arguments, **settings):
-            guard(*arguments, **settings)
+            if not _resting: guard(*arguments, **settings)
             return function(*arguments, **settings)
         return guarded
     return checked
+
+_resting = []          # not empty inside `without_guards`
+
+@contextlib.contextmanager
+def without_guards():
+    "Inside the block no guard is called: a graph is recorded, and its tensors have no numbers yet"
+    _resting.append(True)
+    try: yield
+    finally: _resting.pop()
+
+def guards_rest():
+    "Whether this is inside of `without_guards`"
+    return bool(_resting)
 
 # %% ../nbs/backstage/00_support.ipynb #d54da201
 def message_of(

@@ -12,22 +12,36 @@ import torch
 from ..support import CourseError, check_int, check_number, checker
 
 # %% ../../nbs/backstage/guards/25_creation.ipynb #58f6e436
-def create(digits, frames=None, size=256, seed=None, particles=None, scale=0.8, source="genesis"):
+def create(text, frames=None, size=256, seed=None, particles=None, scale=0.8, source=None,
+           colour=False):
     check_number("scale", scale, 0, 100, open=False)
     check_int("size", size, 8, 2048)
+    if frames is not None: check_int("frames", frames, 1, 1000)
     if seed is not None: check_int("seed", seed, 0, 2**63-1)
     if particles is not None: check_int("particles", particles, 1, 10_000)
 
 def as_labels(
-    digits,    # text or a number
-    classes,   # how many digits the generator knows
+    text,         # or a number
+    characters,   # that the generator knows, a text: one for each class
 ):
-    "Labels [N] of the digits in a text"
-    text = str(digits)
-    plain = 1 <= len(text) <= 20 and text.isascii() and text.isdigit()
-    if plain and max(map(int, text)) < classes: return torch.tensor([int(digit) for digit in text])
-    raise CourseError("The genesis particle draws digits, 1 to 20 of them, each from 0 to "
-                      f"{classes-1}, such as 2026; this is {text!r:.60}.")
+    "Labels [N] of the signs in a text"
+    text = str(text)
+    if 1 <= len(text) <= 20 and set(text) <= set(characters):
+        return torch.tensor([characters.index(sign) for sign in text])
+    digits = characters.isdecimal()
+    known = f"each from 0 to {characters[-1]}, such as 2026" if digits else _ranges(characters)
+    unknown = ", ".join(repr(sign) for sign in dict.fromkeys(text) if sign not in characters)
+    wrong = f"it does not know {unknown[:60]}" if unknown else f"this has {len(text)}"
+    raise CourseError(f"The genesis particle draws {'digits' if digits else 'letters and digits'}, "
+                      f"1 to 20 of them, {known}; {wrong}.")
+
+def _ranges(characters):
+    "What there is, in few words"
+    kinds = {"a to z": "abcdefghijklmnopqrstuvwxyz", "0 to 9": "0123456789"}
+    kinds["A to Z"] = kinds["a to z"].upper()
+    whole = [name for name, signs in kinds.items() if set(signs) <= set(characters)]
+    rest = set(characters).difference(*(kinds[name] for name in whole))
+    return ", ".join(sorted(whole)+["".join(sorted(rest))]*bool(rest))
 
 # %% ../../nbs/backstage/guards/25_creation.ipynb #3d9f79df
 checked = checker(globals())

@@ -6,7 +6,7 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/guards/diffusion
 
 # %% auto #0
 __all__ = ['checked', 'TimeEmbedding', 'TimedBlock', 'UNet', 'flow_player', 'guided', 'sample_pictures', 'reflow_pairs',
-           'reflow_loss', 'contest_call', 'contest_result']
+           'is_of_pairs', 'reflow_loss', 'few_steps_loss', 'contest_call', 'contest_result']
 
 # %% ../../nbs/backstage/guards/11b_diffusion.ipynb #91de2f9c
 import torch
@@ -80,12 +80,19 @@ def sample_pictures(network, labels=None, calls=20, scale=1., seed=None, sampler
     if labels is None and scale != 1:
         raise CourseError("Guidance needs to know towards what: pass labels, one for each picture.")
 
-def reflow_pairs(network, labels, calls=20, scale=1., seed=0): sample_pictures(network, labels, calls, scale, seed)
+def reflow_pairs(network, labels, calls=20, scale=1., seed=0, sampler=None):
+    sample_pictures(network, labels, calls, scale, seed, sampler)
 
-def reflow_loss(network, batch):
+def is_of_pairs(name, batch):
     if not isinstance(batch, (list, tuple)) or len(batch) != 3:
-        raise CourseError("reflow_loss takes batches (data, labels, noise), as "
+        raise CourseError(f"{name} takes batches (data, labels, noise), as "
                           "Batches(*reflow_pairs(…)) gives them.")
+
+def reflow_loss(network, batch): is_of_pairs("reflow_loss", batch)
+
+def few_steps_loss(network, batch, steps=2):
+    is_of_pairs("few_steps_loss", batch)
+    check_counts(steps=steps)
     same_shape(data=batch[0], noise=batch[2])
     picture_range(batch[0])
 

@@ -64,7 +64,7 @@ def check_schedule(schedule):
 
 # %% ../../nbs/backstage/guards/03b_training.ipynb #529c29ae
 class Trainer:
-    def __init__(self, players, callbacks=(), device=None, precision=None):
+    def __init__(self, players, callbacks=(), device=None, precision=None, compile=False):
         several = [players] if hasattr(players, "loss") else list(players)
         names = [getattr(player, "name", None) for player in several]
         if not several or None in names:
@@ -76,6 +76,9 @@ class Trainer:
                               "Use Player(…, name=…).")
         check_callbacks(callbacks)
         if device is not None: check_device(device)
+        if compile not in (True, False) and not isinstance(compile, str):
+            raise CourseError("compile is True or False (or the name of a backend of "
+                              f"torch.compile); this is {_brief(compile)}.")
 
     def fit(self, batches, epochs=1, resume=None):
         check_int("epochs", epochs)
@@ -120,7 +123,7 @@ def as_pair(
     return inputs, targets
 
 def fit(model, loss, batches, epochs=1, lr=1e-3, valid=None, metrics=None, callbacks=(),
-        resume=None, device=None, precision=None, **settings):
+        resume=None, device=None, precision=None, compile=False, **settings):
     check_loss(loss)
     if metrics is not None and not isinstance(metrics, dict):
         raise CourseError("Metrics have names, as in metrics={\"accuracy\": accuracy}; this is "

@@ -12,7 +12,7 @@ __all__ = ['checked', 'check_range', 'to_probabilities', 'bernoulli_log_likeliho
 # %% ../../nbs/backstage/guards/07a_vae.ipynb #47a7d76b
 import math
 import torch
-from .shared import check_codes, check_images, check_model, is_float, shape_of
+from .shared import check_codes, check_images, check_model, is_float, shape_of, worth_a_look
 from ..support import (CourseError, check_counts, check_int, check_number, checker,
                                     describe)
 
@@ -27,6 +27,7 @@ def check_range(
     "`CourseError` unless these are floats from low to high, at least one, and none NaN"
     if not is_float(values): raise CourseError(f"{rule}; this is {describe(values)}. {remedy}")
     if not values.numel(): raise CourseError("There is not one image in this batch.")
+    if not worth_a_look(values, (low, high)): return
     least, most = (end.item() for end in values.detach().aminmax())
     if math.isnan(least):
         raise CourseError("There are NaN values in these images. Look at your batches before the "
