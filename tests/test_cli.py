@@ -98,6 +98,12 @@ def test_doctor_names_a_missing_package(monkeypatch):
     assert ("no-such-package", "missing", "pip install no-such-package") in cli.examine()
 
 
+def test_doctor_says_which_extra_a_chapter_misses(monkeypatch):
+    known = cli._package
+    monkeypatch.setattr(cli, "_package", lambda name: (name, "missing", "…") if name in ("optuna", "cma") else known(name))
+    assert cli._extras() == ("chapters' extras", "some are missing: pip install 'genesis_course[levels,search]'", None)
+
+
 def test_doctor_says_whether_torchvision_loads(monkeypatch):
     assert cli._torchvision()[2] is None and cli._torchvision()[1].startswith("yes")
     monkeypatch.setitem(sys.modules, "torchvision", None)                # as if it were not installed

@@ -34,7 +34,7 @@ import demos                                                                    
 
 each_model = pytest.mark.parametrize("name", list(demos.MODELS))
 in_browser = pytest.mark.browser
-PLACES = {"genesis": "15_genesis", "gan": "09a_stable_gan", "vae": "07a_vae", "transformer": "06a_attention", "reader": "04a_cnn", "flow": "11b_diffusion", "levels": "20_levels"}
+PLACES = {"genesis": "15_genesis", "gan": "09a_stable_gan", "vae": "07a_vae", "transformer": "06a_attention", "reader": "04a_cnn", "flow": "11b_diffusion", "levels": "20_levels", "composer": "19_music"}
 
 
 def text_of(name): return (demos.DEMOS/f"{name}.html").read_text(encoding="utf-8")

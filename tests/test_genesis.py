@@ -238,7 +238,7 @@ def test_the_command_writes_a_film_and_a_picture(tmp_path):
     with Image.open(tmp_path/"p.png") as opened: assert opened.size == (64, 64)
 
 
-@pytest.mark.parametrize("arguments, fragment", [(["1x"], "draws digits"), (["7", "--frames", "film.mp4"], ".gif"), (["7", "--size", "0"], "size: a whole number"),
+@pytest.mark.parametrize("arguments, fragment", [(["1x!"], "it does not know '!'"), (["7", "--frames", "film.mp4"], ".gif"), (["7", "--size", "0"], "size: a whole number"),
                                                  (["7", "--particles", "0"], "particles: a whole number"), (["7", "--weights", "nowhere.safetensors"], "could not be read")])
 @pytest.mark.slow
 def test_the_command_says_what_is_wrong(arguments, fragment, tmp_path):

@@ -523,7 +523,7 @@ def test_the_command_trains_stops_at_ctrl_c_and_goes_on(tmp_path):
 def test_bad_words_end_the_command_with_one_sentence(tmp_path):
     refused = genesis("train", "gtp", "--out", tmp_path/"run")
     printed = refused.communicate(timeout=60)[0]
-    assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan, flow, genesis."
+    assert refused.returncode == 1 and printed.strip() == "Stop: There is no recipe 'gtp'. Did you mean 'gpt'? Choose cnn, rnn, gpt, vae, gan, flow, genesis, finetune."
 
 @pytest.mark.slow
 def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
@@ -549,6 +549,8 @@ def test_benchmark_runs_in_miniature_with_few_packages(tmp_path):
     assert result["did_not_run"] == {} and set(result["rates"]) == {"float32", "bf16"}
     assert [row["what"].split()[0] for row in result["table"]].count("Transformer,") == 3 and len({tuple(row) for row in result["table"]}) == 1
     assert all(row["seconds"] >= 0 and row["samples a second"] > 0 for row in result["table"])
+    assert {how: [*curve] for how, curve in result["ms a step over rows"].items()} == {"a loop over parameters": ["1", "16"], "fused": ["1", "16"]}
+    for name in ("vae", "gan", "genesis"): assert any(row["what"].startswith(f"{name}, compiled") and "not compiled" not in row["reached"] for row in result["table"]), name
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a graphics card here")
 @pytest.mark.slow

@@ -22,17 +22,19 @@ from helpers import message_of, trials
 from genesis_course.checkpoints import load_checkpoint, save_checkpoint
 from genesis_course.cli import copy_chapters, examine
 from genesis_course.command import TensorBoard, train
-from genesis_course.creation import create
+from genesis_course.creation import create, drawer
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, ROUNDS, fetch, find_file, read_bytes, read_cifar10, read_idx, read_idx_pair, read_text
 from genesis_course.evaluation import as_judged, features
+from genesis_course.experiments import run_record
 from genesis_course.folders import find_photos
 from genesis_course.photos import read_photos
 from genesis_course.codeflow import load_creation
 from genesis_course.genesis import load_genesis
 from genesis_course.plots import save_film, save_picture
 from genesis_course.processes import Steps
-from genesis_course.recipes import cnn_experiment, flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment, vae_experiment
+from genesis_course.recipes import cnn_experiment, finetune_experiment, flow_experiment, gan_experiment, genesis_experiment, gpt_experiment, rnn_experiment, vae_experiment
+from genesis_course.search import search
 from genesis_course.state import generators_of, load_weights, read_state, save_weights, write_state
 from genesis_course.support import CourseError, as_path, data_folder, home, never_fail, write_atomically
 from genesis_course.tiles import read_level
@@ -60,11 +62,13 @@ WRITE = {
     "training.Checkpoint": lambda path: quiet(ROWS, callbacks=Checkpoint(path)),
     "plots.save_film": lambda path: save_film(path, EIGHT),
     "plots.save_picture": lambda path: save_picture(path, EIGHT),
+    "experiments.run_record": lambda path: run_record({}, path=path),
 }
 FOLDERS = {
     "cli.copy_chapters": lambda path: copy_chapters(path),
     "command.TensorBoard": lambda path: TensorBoard(path),
     "command.train": lambda path: train("cnn", steps=1, out=path, bar=False, device="cpu"),
+    "search.search": lambda path: search("cnn", trials=1, steps=1, repeats=0, out=path, device="cpu", say=str),
 }
 READ = {
     "state.read_state": read_state,
@@ -75,6 +79,7 @@ READ = {
     "genesis.load_genesis": load_genesis,
     "codeflow.load_creation": load_creation,
     "creation.create": lambda path: create("1", source=path),
+    "creation.drawer": drawer,
     "downloads.read_bytes": read_bytes,
     "downloads.read_idx": read_idx,
     "downloads.read_idx_pair": lambda path: read_idx_pair(path, path, 10),
@@ -93,13 +98,17 @@ READ = {
     "recipes.gan_experiment": lambda path: gan_experiment(data=path),
     "recipes.flow_experiment": lambda path: flow_experiment(data=path),
     "recipes.genesis_experiment": lambda path: genesis_experiment(data=path),
+    "recipes.finetune_experiment": lambda path: finetune_experiment(data=path),
 }
 # What looks like one of them and is none, and why.
 OTHERS = {
-    "no path": {"adversarial.pgd", "cli.tidied", "controls.as_figure", "controls.pixels", "play.play", "data.Batches", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "score.wav_bytes", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr", "text.longest_copy"},
+    "no path": {"adversarial.pgd", "cli.tidied", "controls.as_figure", "controls.pixels", "play.play", "data.Batches", "experiments.fingerprint", "grading.difference", "tensors.Value", "downloads.PublicFile", "downloads.find_file", "downloads.fetch", "practice.record", "pages.table_of", "pages.texts_of", "practice.solved", "score.wav_bytes", "sequences.EncoderDecoder.encode", "sequences.EncoderDecoder.forward", "sequences.alignment", "sequences.shifted", "sequences.translate", "terminal.launch", "terminal.quiet_stderr", "text.longest_copy"},
     "a path from noise to data": {"diffusion.sample_pictures", *(f"flow.{name}" for name in ("ancestral", "as_velocity", "at_times", "convert", "ddim", "ends_of", "euler", "flow_loss", "heun", "ideal_velocity", "mix", "posterior_mean", "velocity_between"))},
-    "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "support.explain_os_error"},
-    "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command"},
+    "what it takes has been a path before": {"cli.lab_command", "command.loggers", "folders.Folder", "folders.Found", "folders.counted", "folders.plain", "run.begin", "run.running", "search.open_study", "search.write_search", "support.explain_os_error"},
+    "the way of a cloud": {"creation.moments"},
+    "typer makes paths of words": {"cli.copy", "cli.create_command", "cli.lab", "cli.train_command", "commands.search_command"},
+    "bytes are a graph or a picture here": {"shipping.open_onnx", "shipping.quantize_onnx", "wire.open_picture"},
+    "load_genesis is asked": {"server.Models", "server.create_app", "server.serve"},
     "it is what all others ask, or takes no argument": {"support.as_path", "support.home", "support.data_folder", "cli.chapters_folder"},
 }
 EVERYWHERE = {**WRITE, **FOLDERS, **READ}

@@ -20,7 +20,7 @@ except ImportError: import tomli as tomllib      # Python 3.10
 
 get_config = pytest.importorskip("nbdev.config", reason="needs nbdev").get_config
 ROOT = Path(__file__).parent.parent
-FOLDERS = ["nbs", "genesis_course", "tests", "tools", "benchmarks"]
+FOLDERS = ["nbs", "genesis_course", "tests", "tools", "benchmarks", "deploy"]
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
 
 
@@ -71,6 +71,7 @@ def test_nothing_is_said_twice_but_the_name(settings, project):
     assert "setuptools" not in project["tool"]
     lists = [settings["package"]["requirements"], *settings["extras"].values()]
     names = [Requirement(line).name for text in lists for line in lines(text)]
+    names = [name for name in names if name != settings["package"]["name"]]
     assert len(names) == len(set(names)), "a requirement stands in two lists"
 
 
@@ -84,12 +85,12 @@ def test_constraints_hold_the_floors(settings):
     title, *written = lines(read("constraints.txt"))
     if "that the tests run with" not in title: pytest.skip("other versions, chosen for this run")
     pins = [Requirement(line) for line in written if not line.startswith("#")]
-    floors = needs(settings, "lab", "dev")
+    floors = needs(settings, "lab", "levels", "search", "ship", "dev")
     for pin in pins:
         version, = (one.version for one in pin.specifier)
         floor = floors.get(canonicalize_name(pin.name))
         assert floor is None or floor.specifier.contains(version), pin
-    assert set(needs(settings, "lab")) <= {canonicalize_name(pin.name) for pin in pins}
+    assert set(needs(settings, "lab", "levels", "search", "ship")) <= {canonicalize_name(pin.name) for pin in pins}
     assert all(one.specifier for one in floors.values()), "a requirement without a floor"
 
 

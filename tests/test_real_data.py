@@ -9,6 +9,7 @@ from genesis_course.attention import Transformer
 from genesis_course.augment import Augment
 from genesis_course.cnn import ResNet
 from genesis_course.data import Batches, Text, load_images, load_text
+from genesis_course.notes import load_poems
 from genesis_course.rnn import RecurrentLM, bits_per_character, next_token_loss, text_loss
 from genesis_course.optim import one_cycle
 from genesis_course.training import Player, Trainer, accuracy, evaluate, fit
@@ -62,3 +63,37 @@ def test_chapter_09b_paints_photographs(real_data):
     rows = eval(notebook.cells[-1].outputs[-1]["data"]["text/plain"])
     assert rows["new photos"]["read"] > 0.35 and rows["painted"]["read"] > 0.25
     assert rows["painted"]["colours"] < 4*rows["new photos"]["colours"]
+
+
+def cells_of(chapter, *names):
+    "The cells of a chapter that define these names, in order, as one program"
+    notebook = nbformat.read(ROOT/"nbs"/f"{chapter}.ipynb", as_version=4)
+    chosen = [cell.source for cell in notebook.cells if cell.cell_type == "code" and any(f"def {name}(" in cell.source for name in names)]
+    imports = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.removeprefix("#| exports\n").startswith(("import ", "from "))]
+    return "\n".join([*imports, f"from genesis_course.{chapter.split('_', 1)[1]} import *", *chosen])
+
+
+def test_chapter_18_learns_poems_of_the_tang(real_data):
+    poems = load_poems()
+    assert len(poems) > 3000 and all(len(poem) == 24 and poem[5::6] == "，。，。" for poem in poems) and load_poems("tang") == poems
+    page = {"device": torch.device("cpu")}
+    exec(cells_of("18_text", "as_rows", "quatrain", "poet_of"), page)
+    table, network, poem, copy = page["by_table"], page["by_network"], page["poem"], page["copy"]
+    assert page["poems"] == poems and network < table and copy < 12 and poem[5::6] == "，。，。"
+
+
+def test_chapter_19_learns_folk_tunes_and_chorales(real_data):
+    "Bits a note: the network against a table of the last six eighths, and against one of each voice's pitches"
+    page = {"device": torch.device("cpu"), "coders": {}, "encoded": {}}
+    exec(cells_of("19_music", "learn", "on_real_music").replace("\non_real_music()", ""), page)
+    page["learn_harmony"] = harmony_lesson(page)
+    found = page["on_real_music"](200)
+    print(found)
+    for table, network in found.values(): assert network < table
+
+
+def harmony_lesson(page):
+    "The function of chapter 19 alone, without the lesson on the built-in pieces that stands below it"
+    source = cells_of("19_music", "learn_harmony")
+    exec(source[:source.index("\npieces, others = ")], page)
+    return page["learn_harmony"]

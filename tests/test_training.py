@@ -47,7 +47,7 @@ def test_trainer_equals_a_loop_by_hand():
     Trainer(ours, device="cpu").fit(data, epochs=3)
     torch.manual_seed(0)
     theirs = network()
-    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, fused=True)
     losses = []
     for _ in range(3):
         for x, y in data:

@@ -90,7 +90,12 @@ def levels():
     return safetensors(tensors, settings=about["settings"])
 
 
-MODELS = {"flow": flow, "genesis": genesis, "gan": gan, "vae": vae, "reader": reader, "transformer": transformer, "levels": levels}
+def composer():
+    tensors, about = parts_of("composer")
+    return safetensors(tensors, vocabulary=about["vocabulary"])
+
+
+MODELS = {"flow": flow, "genesis": genesis, "gan": gan, "vae": vae, "reader": reader, "transformer": transformer, "levels": levels, "composer": composer}
 
 
 def lean(text):

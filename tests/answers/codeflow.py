@@ -6,31 +6,6 @@ from genesis_course.codeflow import read_codes
 from genesis_course.particles import euler_step
 
 
-# 15b.1: shares of the way
-
-@right("codeflow.1")
-def in_a_loop(path):
-    lengths = torch.tensor([float((b-a).norm(dim=2).mean()) for a, b in zip(path, path[1:])])
-    return lengths/lengths.sum()
-
-
-@right("codeflow.1")
-def by_numpy(path):
-    steps = np.diff(np.stack([place.numpy() for place in path]).astype(np.float64), axis=0)
-    means = np.hypot(steps[..., 0], steps[..., 1]).mean(axis=(1, 2))
-    return torch.from_numpy(means/means.sum())
-
-
-@wrong("codeflow.1", never="squared lengths")
-def of_a_taxi(path):
-    means = torch.stack(path).diff(dim=0).abs().sum(dim=-1).mean(dim=(1, 2))
-    return means/means.sum()
-
-
-@wrong("codeflow.1", says="Divide them by their sum")
-def only_lengths(path): return torch.stack(path).diff(dim=0).norm(dim=-1).flatten(1).mean(dim=1)
-
-
 # 15b.2: a better code
 
 @right("codeflow.2")
@@ -208,12 +183,6 @@ def with_the_global_seed(creation, labels, seed):
 
 
 PRECISION = "precision is free: float64 is as right as float32"
-equivalent("codeflow.1", "a film is looked at: nobody differentiates it", "…the result is detached", "… detached")
-equivalent("codeflow.1", PRECISION, "…the result in float64, or whole numbers in float32")
-equivalent("codeflow.1", "a share of sums is a share of means, a length has no sign, and two axes have no order",
-           "`torch.stack([*path]).diff(dim=0).norm(dim=-1).mean(dim=(1, 2))` → `torch.stack([*path]).diff(dim=0).norm(dim=-1).sum(dim=(1, 2))`", "`(1, 2)` → `(2, 1)`",
-           "…`np.hypot(steps[..., 0], steps[..., 1]).mean(axis=(1, 2))` → `np.hypot(steps[..., 0], steps[..., 1]).sum(axis=(1, 2))`", "…`b - a` → `a - b`",
-           "…`torch.hypot(dx, dy).flatten(1).sum(dim=1)` → `torch.hypot(dx, dy).flatten(1).mean(dim=1)`", "…`torch.hypot(dx, dy)` → `torch.hypot(dy, dx)`")
 equivalent("codeflow.2", "a search is not differentiated, and pictures and cloud ask for no gradient", "… detached", "…the result is detached", "…everything under `no_grad`")
 equivalent("codeflow.2", PRECISION, "…the result in float64, or whole numbers in float32")
 equivalent("codeflow.2", "a square has no sign, and codes that are detached in each step need no copy", "…`code.detach().clone()` → `code.detach()`", "…`code.detach()` → `code`",
@@ -231,13 +200,6 @@ equivalent("clinic.82", PRECISION, "…the result in float64, or whole numbers i
 equivalent("clinic.82", "any other order is as random", "…`7` → `8`")
 equivalent("clinic.83", "a drawing is looked at: nobody differentiates it", "… detached", "…everything under `no_grad`", "…the result is detached")
 equivalent("clinic.83", PRECISION, "…the result in float64, or whole numbers in float32")
-
-
-@right("codeflow.1")
-def with_pythagoras(path):
-    dx, dy = torch.stack([b-a for a, b in zip(path, path[1:])]).unbind(dim=-1)
-    means = torch.hypot(dx, dy).flatten(1).sum(dim=1)
-    return means/means.sum()
 
 
 @right("codeflow.2")
@@ -290,3 +252,86 @@ def with_python(autoencoder, images, labels):
 def two_generators(creation, labels, seed):
     z = torch.randn(len(labels), creation.latent_dim, generator=torch.Generator().manual_seed(seed))
     return creation(z, labels, creation.sample_cloud(len(labels), generator=torch.Generator().manual_seed(seed+1)))
+
+
+# 15b.1: another brush
+
+@right("codeflow.1")
+def on_the_grid(place, size, density, height, width):
+    y, x = torch.meshgrid((torch.arange(height)+0.5)*2/height-1, (torch.arange(width)+0.5)*2/width-1, indexing="ij")
+    near = torch.stack([x, y], dim=-1)[None, None] - place[:, :, None, None]
+    return (density[:, :, None, None]*(near.abs() < size[:, :, None, None]).all(dim=-1)).sum(dim=1)
+
+
+@right("codeflow.1")
+def dab_by_dab(place, size, density, height, width):
+    sheet = np.zeros((len(place), height, width))
+    rows, columns = (2*np.arange(height)+1)/height-1, (2*np.arange(width)+1)/width-1
+    for b in range(len(place)):
+        for (x, y), (a, c), ink in zip(place[b].numpy(), size[b].numpy(), density[b].numpy()):
+            sheet[b] += ink*np.outer(np.abs(rows-y) < c, np.abs(columns-x) < a)
+    return torch.from_numpy(sheet)
+
+
+@wrong("codeflow.1", never="exchanged")
+def round_ones(place, size, density, height, width):
+    y, x = torch.meshgrid((torch.arange(height)+0.5)*2/height-1, (torch.arange(width)+0.5)*2/width-1, indexing="ij")
+    near = (torch.stack([x, y], dim=-1)[None, None] - place[:, :, None, None])/size[:, :, None, None]
+    return (density[:, :, None, None]*(near.square().sum(dim=-1) < 1)).sum(dim=1)
+
+
+@wrong("codeflow.1", says="It adds its density")
+def without_ink(place, size, density, height, width): return on_the_grid(place, size, torch.ones_like(density), height, width)
+
+
+# 15b.6: gravity
+
+@right("codeflow.6")
+def pair_by_pair(position, g=0.01, s=0.2):
+    force = torch.zeros_like(position)
+    for i in range(position.shape[1]):
+        for j in range(position.shape[1]):
+            way = position[:, j]-position[:, i]
+            force[:, i] += g*way/(way.square().sum(dim=1, keepdim=True)+s*s)**1.5
+    return force
+
+
+@right("codeflow.6")
+def as_a_gradient(position, g=0.01, s=0.2):
+    "Force is minus the slope of the potential energy"
+    x = position.detach().clone().requires_grad_()
+    energy = -g*(torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()+s**2).rsqrt().triu(1).sum()
+    return -torch.autograd.grad(energy, x)[0]
+
+
+@wrong("codeflow.6", says="push each other away")
+def antigravity(position, g=0.01, s=0.2): return -pair_by_pair(position, g, s)
+
+
+@wrong("codeflow.6", never="push each other away")
+def without_softening(position, g=0.01, s=0.2): return pair_by_pair(position, g, 1e-3)
+
+
+@right("codeflow.1")
+def with_einsum(place, size, density, height, width):
+    def within(k, pixels): return ((torch.linspace(-1+1/pixels, 1-1/pixels, pixels, dtype=place.dtype)[None, None]-place[:, :, k:k+1]).abs() < size[:, :, k:k+1]).double()
+    return torch.einsum("bn,bnh,bnw->bhw", density.double(), within(1, height), within(0, width))
+
+
+@right("codeflow.6")
+def by_powers(position, g=0.01, s=0.2):
+    way = position.unsqueeze(1)-position.unsqueeze(2)
+    strength = g/((way**2).sum(-1)+s**2).pow(1.5)
+    return torch.einsum("bij,bijk->bik", strength, way)
+
+
+equivalent("codeflow.1", "a picture is looked at: nobody differentiates it, and an edge has no gradient", "… detached", "…the result is detached")
+equivalent("codeflow.1", PRECISION, "…the result in float64, or whole numbers in float32")
+equivalent("codeflow.1", "a distance has no sign, and no centre of a pixel lies exactly on an edge", "…`centres - x[..., None]` → `x[..., None] - centres`",
+           "`(centres - x[..., None]).abs() < reach[..., None]` → `(centres - x[..., None]).abs() <= reach[..., None]`", "…`np.abs(rows - y) < c` → `np.abs(rows - y) <= c`",
+           "…`np.abs(columns - x) < a` → `np.abs(columns - x) <= a`", "…`torch.stack([x, y], dim=-1)[None, None] - place[:, :, None, None]` → `place[:, :, None, None] - torch.stack([x, y], dim=-1)[None, None]`")
+equivalent("codeflow.1", "the tests run on the CPU", "`torch.arange(pixels, device=x.device)` → `torch.arange(pixels)`")
+equivalent("codeflow.6", "a film is looked at: nobody differentiates it", "… detached", "…the result is detached")
+equivalent("codeflow.6", PRECISION, "…the result in float64, or whole numbers in float32")
+equivalent("codeflow.6", "distances of so few points come out the same either way", "…`torch.cdist(x, x, compute_mode='donot_use_mm_for_euclid_dist')` → `torch.cdist(x, x)`")
+equivalent("codeflow.6", "the energy of a particle with itself is a constant", "…`1` → `0`")

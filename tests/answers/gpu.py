@@ -271,3 +271,68 @@ equivalent("clinic.46", "data ask for no gradient, so nothing is cut", "…`micr
 equivalent("clinic.46", "inputs and targets have the same number of rows", "`0` → `1`", "`0` → `1` (2)")
 
 equivalent("gpu.2", "the third part is read as true or false", "the result in float64, or whole numbers in float32 in `with_modulo`")
+
+
+# clinic.110: faster than possible
+
+@right("clinic.110")
+def in_a_comprehension(card, launches):
+    card.wait()
+    started = card.clock
+    [launch() for launch in launches]
+    card.wait()
+    return card.clock-started
+
+
+@right("clinic.110")
+def with_a_negative_start(card, launches):
+    card.wait()
+    taken = -card.clock
+    for launch in launches: launch()
+    card.wait()
+    return taken+card.clock
+
+
+@right("clinic.110")
+def by_a_number_that_waits(card, launches):
+    "`item` of something small waits for all that was launched before"
+    card.launch(0.).item()
+    started = card.clock
+    for number in range(len(launches)): launches[number]()
+    card.wait()
+    return card.clock-started
+
+
+# clinic.111: a card that is never ahead
+
+@right("clinic.111")
+def with_a_loop_over_pairs(card, batches, step):
+    pending = [None]*len(batches)
+    for place, batch in enumerate(batches):
+        card.work(2.)
+        pending[place] = step(batch)
+    card.wait()
+    return [each.value for each in pending]
+
+
+@right("clinic.111")
+def in_a_dictionary(card, batches, step):
+    pending = {}
+    for place, batch in enumerate(batches):
+        card.work(2.)
+        pending[place] = step(batch)
+    card.wait()
+    return [pending[place].value for place in sorted(pending)]
+
+
+@right("clinic.111")
+def as_a_comprehension(card, batches, step):
+    def prepared(batch):
+        card.work(2.)
+        return step(batch)
+    pending = list(map(prepared, batches))
+    card.wait()
+    return list(map(lambda each: each.value, pending))
+
+
+equivalent("clinic.111", "the next batch may be prepared before its step or right behind the last: the card works meanwhile", "`card.work(2.0)` after `losses.append(step(batch))`")
