@@ -23,7 +23,7 @@ course: $(call STAMP,lab)  ## install once, then open JupyterLab at the first ch
 	@$(BIN)/genesis lab my-course
 
 test: $(call STAMP,dev)  ## everything that the continuous integration runs
-	@echo "Testing: every chapter is run and every check is made (about twenty minutes on two cores)."
+	@echo "Testing: every chapter is run and every check is made (about half an hour on two cores)."
 	@$(call both,$(NOTEBOOKS),,)
 
 check: $(call STAMP,dev)  ## for who is at work: no notebooks, no long tests
