@@ -51,14 +51,12 @@ def has_hooks(
 # %% ../nbs/backstage/42_compiling.ipynb #c0a1e008
 def _loss_in(result): return result["loss"] if isinstance(result, dict) else result
 
-def _build(loss, how, device):
+def _build(loss, how):
     "The compiled function; `how` is True, or the name of a backend of `torch.compile`"
     _leave_the_marked()
     def compute(module, batch): return loss(module, batch)
     if isinstance(how, str): return torch.compile(compute, backend=how, dynamic=False)
-    options = {"fallback_random": True}
-    if device.type == "cuda": options["triton.cudagraphs"] = True
-    return torch.compile(compute, dynamic=False, options=options)
+    return torch.compile(compute, dynamic=False, options={"fallback_random": True})
 
 def _why_not(run, player, fast, batch):
     "Try both ways on a batch, and put everything back; what is wrong, or None"
@@ -88,7 +86,7 @@ def compiled_loss(
     how,      # True, or a backend of `torch.compile`
 ):
     "The player's loss, compiled for the shapes of its first batch; the rest is left to Python"
-    card, made = run.device.type == "cuda", {"fast": None, "shapes": None}
+    made = {"fast": None, "shapes": None}
     def give_up(why):
         made["fast"] = None
         if not run.rank: say(f"The loss of player {player.name!r} is not compiled: {why:.200}")
@@ -97,21 +95,18 @@ def compiled_loss(
         made["shapes"] = shapes_of(batch)
         if run.ranks > 1: return give_up("several processes share its batches.")
         if has_hooks(player.module): return give_up("its network has hooks.")
-        try: made["fast"] = _build(player.loss, how, run.device)
+        try: made["fast"] = _build(player.loss, how)
         except Exception as error: return give_up(str(error))
         if why := _why_not(run, player, made["fast"], batch): give_up(why)
 
     def compute(module, batch):
         if made["shapes"] is None: prepare(batch)
         if not made["fast"] or shapes_of(batch) != made["shapes"]: return player.loss(module, batch)
-        if card: torch.compiler.cudagraph_mark_step_begin()
-        try: result = made["fast"](module, batch)
+        try: return made["fast"](module, batch)
         except CourseError: raise
         except Exception as error:
             give_up(str(error))
             return player.loss(module, batch)
-        # the next launch of a graph writes over what this one has returned
-        return tree_map(result, torch.clone) if card else result
     return compute
 
 def compile_losses(

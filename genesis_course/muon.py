@@ -56,13 +56,14 @@ class Muon(UpdateRule):
             for theta in group["params"]:
                 if theta.grad is None: continue
                 u = self.nesterov(theta, group["momentum"])
-                if u.ndim < 2: theta.sub_(u.sign(), alpha=0.2*group["lr"])
+                if u.ndim < 2: theta.sub_(0.2*group["lr"]*u.sign())
                 else: alike.setdefault(_lying(u).shape, []).append((theta, u))
             for (_, long), pairs in alike.items():
                 ways = orthogonal_each(torch.stack([_lying(u) for _, u in pairs]))
+                ways = 0.2*group["lr"]*long**0.5*ways
                 for (theta, u), way in zip(pairs, ways):
                     if _tall(u): way = way.T
-                    theta.sub_(way.reshape(u.shape), alpha=0.2*group["lr"]*long**0.5)
+                    theta.sub_(way.reshape(u.shape))
 
     def nesterov(self, theta, momentum):
         "The momentum v ← μ v + g is kept; the result is g + μ v"

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from .compiling import eagerly
+from .recording import chance
 from .gan import discriminator_loss, discriminator_step, generator_loss, noise
 from .guards.gan import check_ranges
 from .guards.shared import check_images
@@ -233,7 +234,7 @@ def lazy_regularisation(
 ):
     "The weighted penalty, in one of `every` steps and then that much larger (Karras et al. 2020)"
     def lazy(discriminator, real, *others, **settings):
-        if every > 1 and torch.rand(()) >= 1/every: return real.new_zeros(())
+        if every > 1 and not chance(1/every): return real.new_zeros(())
         return weight*every*penalty(discriminator, real, *others, **settings)
     return eagerly(lazy)
 

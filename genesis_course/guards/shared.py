@@ -79,6 +79,7 @@ def worth_a_look(
     "Whether to read its values: each tensor once; on a card only while a hundred looks are not done"
     if torch.compiler.is_compiling() or tensor.device.type == "meta": return False
     if tensor.device.type != "cpu":
+        if torch.cuda.is_current_stream_capturing(): return False
         _looks[rule] = _looks.get(rule, 0)+1
         return _looks[rule] <= 100
     if tensor.is_inference(): return True
