@@ -170,7 +170,7 @@ def cifar10(bench):
 def recipe(name, steps):
     "A part that runs a recipe of `genesis train` for so many steps, as it is and with compiled losses"
     def run(bench):
-        for compiled_too in (False, "record", True):
+        for compiled_too in (False, "graph", True):
             torch.manual_seed(0)
             how = "aot_eager" if bench.dry and compiled_too else compiled_too          # a dry run has no minutes for the compiler
             experiment = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
@@ -183,7 +183,7 @@ def recipe(name, steps):
             trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
             seconds, done = bench.clock()-started, trainer.step-warm
             note = f"{1000*seconds/done:.2f} ms a step"+(f", {started-begun:.0f} s to compile{'; '+said.getvalue().strip() if said.getvalue() else ''}" if compiled_too else "")
-            yield row(bench, f"{name}{', recorded' if compiled_too == 'record' else ', compiled' if compiled_too else ''}, {done:,} steps", seconds, done*experiment.batches.batch_size, reached=note)
+            yield row(bench, f"{name}{', recorded' if compiled_too == 'graph' else ', compiled' if compiled_too else ''}, {done:,} steps", seconds, done*experiment.batches.batch_size, reached=note)
     return run
 
 

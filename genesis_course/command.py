@@ -204,7 +204,7 @@ def train(
     microbatches=1,     # that a batch is computed in
     fit_memory=False,   # take more of them when memory runs out
     bar=True,           # show a progress bar
-    compile=False,      # losses as compiled functions
+    compile=False,      # True: losses as compiled functions; "graph": steps recorded, on a card
     how=None,           # for finetune: "full", "last" or "lora"
 ):
     "Run a recipe from its beginning, or go on; what was measured, or None after Ctrl-C"

@@ -19,7 +19,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from .checkpoints import checkpoint_paths, load_checkpoint
 from .compiling import compile_losses
-from .recording import CardRecorder, record_steps
+from .recording import record_steps
 from .guards.training import check_schedule, explained
 from .processes import (epoch_settings, has_nan, make_fabric, move, out_of_memory,
                                       own_rng, peer_lost, processes, setup_player, shard)
@@ -137,8 +137,8 @@ class Run:
         self.device = self.fabric.device if self.ranks > 1 else torch.empty(0, device=device).device
         self.players = as_list(players, "loss")
         for player in self.players: setup_player(player, self.device, self.fabric)
-        compile_losses(self, compile if compile != "record" else False)
-        if compile and self.device.type == "cuda": record_steps(self, CardRecorder(self.device))
+        compile_losses(self, compile)
+        record_steps(self, compile)
         here = [callback for callback in as_list(callbacks, "after_step")
                 if not (callback.rank_zero_only and self.rank)]
         self.callbacks = sorted(here, key=lambda callback: callback.order)

@@ -17,8 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
-from .compiling import eagerly
-from .recording import chance
+from .compiling import chance, eagerly
 from .gan import discriminator_loss, discriminator_step, generator_loss, noise
 from .guards.gan import check_ranges
 from .guards.shared import check_images

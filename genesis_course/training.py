@@ -93,7 +93,7 @@ class Trainer(Run):
         callbacks=(),     # listeners, such as `PlotLosses()` and `Validate(batches)`
         device=None,      # where to compute; None: the fastest there is
         precision=None,   # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
-        compile=False,    # True: losses as compiled functions (chapter 21)
+        compile=False,    # True or "graph": shorter steps on a card (chapter 21)
     ): super().__init__(players, callbacks, device, precision, compile)
 
     @checked
@@ -205,7 +205,7 @@ def fit(
     resume=None,       # path of a checkpoint to go on from
     device=None,       # where to compute; None: the fastest there is
     precision=None,    # None: float32; "bf16-mixed", "16-mixed" or another of Lightning Fabric's
-    compile=False,     # True: the loss as a compiled function (chapter 21)
+    compile=False,     # True or "graph": shorter steps on a card (chapter 21)
     **settings,        # for `Player`: optimizer, schedule, clip, weight_decay and so on
 ):
     "Train one network on pairs, with Adam unless told otherwise; returns the `Trainer`"

@@ -1,5 +1,7 @@
-"""The engine: calls a step, optimisers that update all parameters in one call, and losses as compiled functions."""
+"""The engine: calls a step, optimisers that update all parameters in one call, losses as compiled functions, and steps that are recorded."""
+import contextlib
 import copy
+import math
 import shutil
 from pathlib import Path
 import pytest
@@ -8,13 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.profiler import profile
 from helpers import message_of
-from genesis_course import compiling, processes
+from genesis_course import compiling, processes, recording, training
+from genesis_course import run as run_room
 from genesis_course.attention import Transformer
 from genesis_course.command import first_stage, train
+from genesis_course.compiling import asking, chance
 from genesis_course.data import Batches, Epochs, digits_set
 from genesis_course.guards.shared import worth_a_look
 from genesis_course.muon import Muon, orthogonal
-from genesis_course.optim import Adam
+from genesis_course.optim import Adam, Momentum, UpdateRule, cosine
 from genesis_course.processes import Steps, fused
 from genesis_course.recipes import RECIPES
 from genesis_course.stable_gan import EMA, ConvGenerator
@@ -268,7 +272,7 @@ def test_a_loss_at_fault_gets_its_own_words():
         message_of(lambda: Trainer(player(loss=lambda module, batch: F.cross_entropy(module(batch[0]), batch[1]+1)), device="cpu", compile=how).fit(batches()), "0 to")
 
 def test_the_switch_is_a_switch():
-    message_of(lambda: Trainer(player(), device="cpu", compile=3), "compile is True or False")
+    message_of(lambda: Trainer(player(), device="cpu", compile=3), "compile is True, \"graph\" or False")
     assert fit(network(), F.cross_entropy, batches(), device="cpu", compile="aot_eager").step == 3
 
 def test_a_memory_check_copies_a_compiled_player():
@@ -279,7 +283,7 @@ def test_a_memory_check_copies_a_compiled_player():
 
 def test_the_command_has_the_switch(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(compiling, "_build", lambda loss, how, device: seen.append(how) or loss)
+    monkeypatch.setattr(compiling, "_build", lambda loss, how: seen.append(how) or loss)
     train("vae", steps=2, out=tmp_path/"run", device="cpu", bar=False, compile=True)
     assert seen == [True]
 
@@ -288,6 +292,209 @@ def test_the_command_has_the_switch(tmp_path, monkeypatch):
 def test_the_real_compiler_on_a_processor():
     runs = [Trainer(player(), device="cpu", compile=how).fit(batches(), 2) for how in (False, True)]
     assert values(runs[0]) == pytest.approx(values(runs[1]), abs=1e-4)
+
+
+# Steps that are recorded. A processor cannot record; `Tape` does what a recording on a card does, as far as Python sees it: recording carries nothing out, and a launch reads
+# and writes the memory that was there when it was recorded, with the learning rate as a tensor.
+
+class Tape:
+    broken = None        # a function that is called after each launch, with the run and the gradients
+
+    def __init__(self, run): self.run, self.recorded, self.launched = run, 0, 0
+
+    @contextlib.contextmanager
+    def beside(self): yield
+
+    def record(self, function):
+        run, groups = self.run, [group for each in self.run.players for group in each.optimizer.param_groups]
+        rates, places = [group["lr"] for group in groups], [part for each in run.players for part in recording._tensors(run, each)]
+        before = [part.clone() for part in places]
+        values = function()
+        with torch.no_grad():
+            for part, value in zip(places, before): part.copy_(value)
+        slopes = [(weight, weight.grad) for each in run.players for weight in each.module.parameters() if weight.grad is not None]
+        self.recorded += 1
+        def launch():
+            kept, usual = (run.pending, run.curves), [group["lr"] for group in groups]
+            run.pending, run.curves = [], {}
+            for group, rate in zip(groups, rates): group["lr"] = rate
+            values.copy_(function())
+            for group, rate in zip(groups, usual): group["lr"] = rate
+            for weight, slope in slopes: slope.copy_(weight.grad)
+            run.pending, run.curves = kept
+            self.launched += 1
+            if self.broken: self.broken(run, slopes)
+        return launch, values
+
+@pytest.fixture
+def tapes(monkeypatch):
+    "All tapes that recorded runs have made; numbers wait to be logged, as on a card"
+    made = []
+    def keep(run, player, batch, loss, others):
+        for name, value in {"loss": loss, **others}.items(): run.pending.append((player, name, run.step+1, run.epoch+1, torch.as_tensor(value).detach()))
+    record = recording.record_steps
+    def begin(run, how):
+        monkeypatch.setattr(recording, "recorder_of", lambda device: made.append(Tape(run)) or made[-1])
+        record(run, how)
+    monkeypatch.setattr(training, "log_losses", keep)
+    monkeypatch.setattr(run_room, "record_steps", begin)
+    return made
+
+def same(one, other):
+    "To rounding: the learning rate of a recording is a float32. (What a batch norm takes out again, Adam makes large of next to nothing; so weights are compared as a whole.)"
+    assert values(one) == pytest.approx(values(other), abs=2e-5)
+    here, there = (weights(each.players[0].module) for each in (one, other))
+    assert (here-there).norm() < 2e-3*here.norm()
+
+OPTIMIZERS = {"adam": {}, "momentum": dict(optimizer=torch.optim.SGD, momentum=0.9, lr=0.05), "muon": dict(optimizer=Muon, lr=0.02), "ours": dict(optimizer=Momentum, lr=0.05),
+              "clipped": dict(clip=0.5), "two groups": dict(optimizer=lambda parameters, lr: torch.optim.AdamW([{"params": [each], "lr": lr/(k+1)} for k, each in enumerate(parameters)], fused=True))}
+
+@pytest.mark.parametrize("settings", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_recorded_run_has_the_numbers_of_an_ordinary_one(settings, tapes, capsys):
+    runs = [Trainer(player(schedule=cosine, **settings), device="cpu", compile=how).fit(batches(170), 4) for how in (False, "graph")]
+    same(*runs)
+    assert capsys.readouterr().out == "" and tapes[0].recorded == 1 and tapes[0].launched == 9, "12 whole batches, of which 3 were as written"
+    assert {type(group["lr"]) for group in runs[1].players[0].optimizer.param_groups} == {float}
+
+def test_the_two_switches_together(tapes, capsys):
+    plain = Trainer(player(), device="cpu").fit(batches(), 4)
+    both = Trainer(player(), device="cpu", compile="aot_eager")
+    run_room.record_steps(both, True)
+    both.fit(batches(), 4)
+    assert values(plain) == pytest.approx(values(both), abs=2e-5) and capsys.readouterr().out == "" and tapes[0].launched == 9
+
+def sometimes(module, batch):
+    "A loss with a penalty in every other step, on average"
+    penalty = sum(weight.square().sum() for weight in module.parameters()) if chance(0.5) else 0.
+    return {"loss": loss(module, batch)+0.01*penalty, "penalty": penalty}
+
+def still(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh(), nn.Linear(24, 10))
+
+def test_what_is_left_to_chance_has_a_recording_for_each_answer(tapes, capsys):
+    runs = []
+    for how in (False, "graph"):
+        torch.manual_seed(0)
+        runs.append(Trainer(Player(still(), sometimes), device="cpu", compile=how).fit(Steps(batches(), 30)))
+    same(*runs)
+    assert values(runs[0], "penalty") == pytest.approx(values(runs[1], "penalty"), rel=1e-4) and capsys.readouterr().out == ""
+    assert tapes[0].recorded == 2 and tapes[0].launched == 30-1-3-3, "the very first step does not know the question yet"
+
+def test_chance_is_a_share_and_its_questions_are_kept_apart():
+    torch.manual_seed(0)
+    assert 0.2 < sum(chance(0.25) for _ in range(2000))/2000 < 0.3
+    with asking([True, False]) as asked:
+        with asking() as inner: chance(1.)
+        assert [chance(0.1), chance(0.9)] == [True, False] and asked == [0.1, 0.9] and inner == [1.]
+
+def test_a_recorded_game_and_its_first_stage(tapes, capsys):
+    "The numbers of a game cannot be compared here: on a processor its noise and its chances come from one source"
+    torch.manual_seed(0)
+    experiment = RECIPES["genesis"](batch=16)
+    experiment = first_stage(experiment, Trainer(experiment.players, device="cpu", compile="graph"), 8)
+    trainer = Trainer(experiment.players, experiment.callbacks, device="cpu", compile="graph").fit(Steps(experiment.batches, 12))
+    assert capsys.readouterr().out == "" and all(map(math.isfinite, values(trainer, "generator loss"))) and tapes[-1].launched > 8
+
+def test_a_recorded_run_that_was_cut_off_goes_on_as_a_whole_one(tapes, tmp_path):
+    path = tmp_path/"run.safetensors"
+    class Cut(Callback):
+        def after_step(self, trainer):
+            if trainer.step == 7: trainer.stop("enough")
+    whole = Trainer(player(), device="cpu", compile="graph").fit(batches(), 4)
+    cut = Trainer(player(), [Cut(), Checkpoint(path)], device="cpu", compile="graph").fit(batches(), 4)
+    kept = path.read_bytes()
+    resumed = Trainer(player(seed=3), Checkpoint(path), device="cpu", compile="graph").fit(batches(), 4, resume=path)
+    path.write_bytes(kept)
+    cut.callbacks = cut.callbacks[1:]
+    again = cut.fit(batches(), 4, resume=path)              # the same trainer: its optimiser's memory lies elsewhere now
+    same(whole, resumed), same(whole, again)
+    assert tapes[1].recorded == 2
+
+def unrecorded(tapes, capsys, **settings):
+    "What is said of a run that cannot be recorded; its numbers are those of an ordinary one"
+    runs = []
+    for how in (False, "graph"):
+        capsys.readouterr()
+        made = settings.get("made", lambda: Player(still(), settings.get("loss", loss)))
+        torch.manual_seed(0)
+        runs.append(Trainer(made(), settings.get("callbacks", ()), device="cpu", compile=how).fit(settings.get("batches") or batches(), 6))
+    same(*runs)
+    return capsys.readouterr().out
+
+def test_what_cannot_be_recorded_is_left_to_python_and_one_sentence_says_why(tapes, capsys, monkeypatch):
+    def with_hook():
+        module = still()
+        module[1].register_forward_hook(lambda *_: None)
+        return Player(module, loss)
+    start = "The steps of player 'model' are not recorded: "
+    assert unrecorded(tapes, capsys, made=with_hook) == start+"its network has hooks.\n"
+    assert unrecorded(tapes, capsys, batches=[(*pair, "train") for pair in batches()]) == start+"its batches hold more than tensors.\n"
+    class Restless(Callback):
+        def after_step(self, trainer): trainer.players[0].optimizer.param_groups[0]["weight_decay"] = 0.01*(trainer.step//5)
+    assert unrecorded(tapes, capsys, callbacks=[Restless()]) == start+"the settings of its optimiser change.\n"
+    class Counting(UpdateRule):
+        def __init__(self, parameters, lr): super().__init__(parameters, lr=lr)
+        def update(self, theta, g, state, lr):
+            state["t"] = state.get("t", 0)+1
+            theta -= lr*g/state["t"]
+    assert unrecorded(tapes, capsys, made=lambda: Player(still(), loss, Counting)) == start+"its optimiser counts in Python.\n"
+    def restless(module, batch):
+        if len(seen) % 4 == 2: chance(0.5)
+        seen.append(0)
+        return loss(module, batch)
+    seen = []
+    torch.manual_seed(0)
+    Trainer(Player(still(), restless), device="cpu", compile="graph").fit(batches(), 2)
+    assert capsys.readouterr().out == start+"what it leaves to chance differs from step to step.\n"
+    def refuse(self, function): raise RuntimeError("operation not permitted when stream is capturing\nand a page more")
+    monkeypatch.setattr(Tape, "record", refuse)
+    assert unrecorded(tapes, capsys) == start+"operation not permitted when stream is capturing\n"
+
+def test_a_recording_that_errs_is_not_believed(tapes, capsys, monkeypatch):
+    start = "The steps of player 'model' are not recorded: its "
+    def nudge(run, slopes):
+        with torch.no_grad(): next(run.players[0].module.parameters()).add_(0.01)
+    monkeypatch.setattr(Tape, "broken", staticmethod(nudge))
+    assert unrecorded(tapes, capsys) == start+"weights would not be those of the step as written.\n"
+    monkeypatch.setattr(Tape, "broken", staticmethod(lambda run, slopes: slopes[0][1].zero_()))
+    assert unrecorded(tapes, capsys) == start+"gradients would not be those of the step as written.\n"
+
+def test_a_number_that_python_changes_is_found_out(tapes, capsys):
+    "A recording keeps the number; the looks at launches 1, 2, 4, 8 … compare"
+    def made():
+        state = {"beta": 0.}
+        def annealed(module, batch):
+            if not recording_now: state["beta"] += 1.
+            return loss(module, batch)*(frozen[-1] if recording_now else state["beta"])
+        return Player(still(), annealed)
+    recording_now, frozen = [], []
+    original = Tape.record
+    def record(self, function):
+        frozen.append(4.)
+        def inside():
+            recording_now.append(0)
+            try: return function()
+            finally: recording_now.pop()
+        return original(self, inside)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tape, "record", record)
+        assert "would not be those" in unrecorded(tapes, capsys, made=made)
+
+def test_without_a_card_one_sentence_says_so(capsys):
+    Trainer(player(), device="cpu", compile="graph").fit(batches(), 1)
+    assert capsys.readouterr().out == "Only steps on a card of NVIDIA's or AMD's can be recorded. These are computed on cpu, as they are written.\n"
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no card here")
+@pytest.mark.parametrize("name", ["cnn", "vae", "gan", "genesis", "gpt", "rnn"])
+def test_recorded_steps_on_a_card(name, capsys):
+    def go(how):
+        torch.manual_seed(0)
+        experiment = RECIPES[name](device=torch.device("cuda"))
+        if experiment.then: experiment = first_stage(experiment, Trainer(experiment.players, compile=how), 20)
+        trainer = Trainer(experiment.players, experiment.callbacks, compile=how).fit(Steps(experiment.batches, 40))
+        return {name: values(trainer, name) for name in trainer.history}
+    plain, fast = go(False), go("graph")
+    assert capsys.readouterr().out == ""
+    for name in plain: assert plain[name][:12] == pytest.approx(fast[name][:12], rel=0.02, abs=0.02), name
 
 
 def test_the_page_draws_what_was_measured(monkeypatch, tmp_path):

@@ -77,7 +77,7 @@ class Trainer:
         check_callbacks(callbacks)
         if device is not None: check_device(device)
         if compile not in (True, False) and not isinstance(compile, str):
-            raise CourseError("compile is True or False (or the name of a backend of "
+            raise CourseError("compile is True, \"graph\" or False (or the name of a backend of "
                               f"torch.compile); this is {_brief(compile)}.")
 
     def fit(self, batches, epochs=1, resume=None):
