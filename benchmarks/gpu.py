@@ -6,7 +6,7 @@ Needs torch, torchvision, numpy, matplotlib, scikit-learn and safetensors (the p
 Every part is timed after a warm-up and waits for the card before it looks at the clock; training times include the loading of a batch and the bookkeeping of the `Trainer`.
 The share of the rate is what the step's matrix products and convolutions (counted by PyTorch's FlopCounterMode, forward and backward) take of the fastest bf16 product
 that this card did in this run. `--only goals` is MNIST, CIFAR-10, the Transformer and loading; `--only steps` is a step over the size of its batch, and the recipes' steps a second, as they
-are and compiled; `--only finetune` is full fine-tuning, the last layers, and low-rank adapters, of a photo network and of a Transformer, in float32 and bf16, with memory and three seeds. Each takes less than four minutes: no part is begun after a little more than three, and what is measured is written after each part. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
+are written, recorded as CUDA graphs (`Trainer(compile="graph")`), and also compiled (`compile=True`); `--only finetune` is full fine-tuning, the last layers, and low-rank adapters, of a photo network and of a Transformer, in float32 and bf16, with memory and three seeds. Each takes less than four minutes: no part is begun after a little more than three, and what is measured is written after each part. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
 """
 import argparse
 import contextlib
@@ -30,7 +30,8 @@ from genesis_course.cnn import conv_block
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, find_file
 from genesis_course.command import first_stage
-from genesis_course.gpu import compiled, matrix_rate, seconds_of, synchronize
+from genesis_course.gpu import matrix_rate, seconds_of, synchronize
+from genesis_course.muon import Muon
 from genesis_course.recipes import RECIPES
 from genesis_course.rnn import next_token_loss
 from genesis_course.processes import Steps
@@ -95,8 +96,15 @@ def rates(bench):
     return {"rates": found, "bytes a second": 8*x.numel()/seconds_of(lambda: x+1, bench.device)}
 
 
-def train(bench, model, loss, batches, epochs, **settings):
-    "Seconds of a training run without its warm-up, and the operations of one step"
+WAYS_OF_STEPS = {"as written": False, "recorded": "graph", "compiled and recorded": True}
+
+def ways(bench):
+    "How steps are computed: {name: what the Trainer is told}; a dry run has no minutes for the compiler, and no card to record on"
+    return {"as written": False, "compiled and recorded": "aot_eager"} if bench.dry else WAYS_OF_STEPS
+
+
+def train(bench, model, loss, batches, epochs, compile=False, **settings):
+    "Seconds of a training run without its warm-up, but with its recording; and the operations of one step"
     player = Player(model, loss, **settings)
     batch = next(iter(batches))
     before = {name: value.clone() for name, value in model.to(bench.device).state_dict().items()}
@@ -106,7 +114,7 @@ def train(bench, model, loss, batches, epochs, **settings):
     model.load_state_dict(before)
     player = Player(model, loss, **settings)
     started = bench.clock()
-    trainer = Trainer(player, device=bench.device).fit(batches, epochs)
+    trainer = Trainer(player, device=bench.device, compile=compile).fit(batches, epochs)
     return bench.clock()-started, operations*trainer.step, trainer
 
 
@@ -117,18 +125,20 @@ def row(bench, what, seconds, samples, operations=None, reached=None):
 
 def mnist(bench):
     "The narrow network of benchmarks/mnist.py in large batches"
-    torch.manual_seed(0)
     learn, test = images(bench, "mnist")
-    model = nn.Sequential(conv_block(1, 16, kernel=5, stride=2), conv_block(16, 32), nn.MaxPool2d(2), conv_block(32, 64), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    model, epochs = model.to(memory_format=torch.channels_last), bench.small(5, 1)
     def scores(module, x):
         with autocast(bench): return module(x.contiguous(memory_format=torch.channels_last)).float()
     def loss(module, batch): return F.cross_entropy(scores(module, batch[0]), batch[1])
     def right(module, batch): return (scores(module, batch[0]).argmax(dim=1) == batch[1]).float().mean()
-    seconds, operations, _ = train(bench, model, loss, Batches(learn, batch_size=bench.small(256, 64), device=bench.device), epochs,
-                                   optimizer=torch.optim.AdamW, lr=0.02, schedule=one_cycle, weight_decay=0.02)
-    share = evaluate(model, Batches(test, batch_size=1000, shuffle=False, device=bench.device), right)["loss"]
-    return row(bench, "MNIST to 99 %", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
+    for name, how in [*ways(bench).items()][:2]:
+        for epochs in bench.small((5, 3), (1,)):
+            torch.manual_seed(0)
+            model = nn.Sequential(conv_block(1, 16, kernel=5, stride=2), conv_block(16, 32), nn.MaxPool2d(2), conv_block(32, 64), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+            model = model.to(memory_format=torch.channels_last)
+            batches = Batches(learn, batch_size=bench.small(256, 64), drop_last=True, device=bench.device)
+            seconds, operations, _ = train(bench, model, loss, batches, epochs, how, optimizer=torch.optim.AdamW, lr=0.02, schedule=one_cycle, weight_decay=0.02)
+            share = evaluate(model, Batches(test, batch_size=1000, shuffle=False, device=bench.device), right)["loss"]
+            yield row(bench, f"MNIST to 99 %, {epochs} epochs, {name}", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
 
 
 class Residual(nn.Module):
@@ -148,92 +158,91 @@ def crop_and_flip(x):
     return erase(picked.permute(0, 3, 1, 2), 1., (0.05, 0.07))
 
 
-def cifar10(bench):
-    "A residual network of nine layers, after David Page's entry to DAWNBench (2018)"
+def cifar_network(widths):
+    "Convolutions with a shortcut around pairs of them, after David Page's entry to DAWNBench (2018)"
+    first, *rest = widths
+    layers = [conv_block(3, first)]
+    for before, width in zip(widths, rest): layers += [conv_block(before, width), nn.MaxPool2d(2), Residual(width)]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10, bias=False)).to(memory_format=torch.channels_last)
+
+
+def cifar10(bench, widths=(64, 128, 256), epochs=10, batch=512, how="graph", optimizer=Muon, lr=0.03, **settings):
+    "A residual network, Muon, pictures that are moved, mirrored and lack a hole"
     torch.manual_seed(0)
     learn, test = images(bench, "cifar10")
-    width, epochs = bench.small(64, 8), bench.small(24, 1)
-    model = nn.Sequential(conv_block(3, width), conv_block(width, 2*width), nn.MaxPool2d(2), Residual(2*width), conv_block(2*width, 4*width), nn.MaxPool2d(2),
-                          conv_block(4*width, 8*width), nn.MaxPool2d(2), Residual(8*width), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8*width, 10, bias=False))
-    model = model.to(memory_format=torch.channels_last)
+    widths, epochs = bench.small(widths, (8, 16, 16)), bench.small(epochs, 1)
+    model = cifar_network(widths)
     def scores(module, x):
         with autocast(bench): return module(x.contiguous(memory_format=torch.channels_last)).float()/8
     def loss(module, batch): return F.cross_entropy(scores(module, batch[0]), batch[1], label_smoothing=0.1)
     def right(module, batch): return ((scores(module, batch[0])+scores(module, batch[0].flip(3))).argmax(dim=1) == batch[1]).float().mean()
-    batches = Batches(learn, batch_size=bench.small(512, 64), drop_last=True, device=bench.device, transform=crop_and_flip)
-    seconds, operations, _ = train(bench, model, loss, batches, epochs, optimizer=torch.optim.SGD, lr=0.4, momentum=0.9, nesterov=True, weight_decay=5e-4,
-                                   schedule=warm_up(lambda t: 1-t, share=0.2, start=0.))
+    batches = Batches(learn, batch_size=bench.small(batch, 64), drop_last=True, device=bench.device, transform=crop_and_flip)
+    seconds, operations, _ = train(bench, model, loss, batches, epochs, False if bench.dry else how, optimizer=optimizer, lr=lr,
+                                   schedule=warm_up(lambda t: 1-t, share=0.2, start=0.), **settings)
     share = evaluate(model, Batches(test, batch_size=1000, shuffle=False, device=bench.device), right)["loss"]
-    return row(bench, "CIFAR-10 to 94 %", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
+    return row(bench, f"CIFAR-10, {epochs} epochs", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
 
 
 def recipe(name, steps):
-    "A part that runs a recipe of `genesis train` for so many steps, as it is and with compiled losses"
+    "A part that runs a recipe of `genesis train` for so many steps, in all ways"
     def run(bench):
-        for compiled_too in (False, "graph", True):
+        for way, how in ways(bench).items():
             torch.manual_seed(0)
-            how = "aot_eager" if bench.dry and compiled_too else compiled_too          # a dry run has no minutes for the compiler
             experiment = RECIPES[name](data="mnist" if have("mnist/train-images") and not bench.dry else "digits", device=bench.device)
             if experiment.then: experiment = first_stage(experiment, Trainer(experiment.players, device=bench.device), bench.small(160, 5))
-            trainer = Trainer(experiment.players, experiment.callbacks, device=bench.device, compile=how)
-            warm, said = bench.small(25, 5), io.StringIO()                # every eighth step has a penalty of its own
-            begun = bench.clock()
+            trainer, warm, said = Trainer(experiment.players, experiment.callbacks, bench.device, compile=how), bench.small(60, 5), io.StringIO()
+            begun = bench.clock()             # every eighth step has a penalty of its own, and the fourth of each kind is recorded
             with contextlib.redirect_stdout(said): trainer.fit(Steps(experiment.batches, warm))
             started = bench.clock()
-            trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
+            with contextlib.redirect_stdout(said): trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
             seconds, done = bench.clock()-started, trainer.step-warm
-            note = f"{1000*seconds/done:.2f} ms a step"+(f", {started-begun:.0f} s to compile{'; '+said.getvalue().strip() if said.getvalue() else ''}" if compiled_too else "")
-            yield row(bench, f"{name}{', recorded' if compiled_too == 'graph' else ', compiled' if compiled_too else ''}, {done:,} steps", seconds, done*experiment.batches.batch_size, reached=note)
+            note = "; ".join([f"{1000*seconds/done:.2f} ms a step", *[f"{started-begun:.0f} s for the first {warm} steps"]*bool(how), *said.getvalue().splitlines()])
+            yield row(bench, f"{name}, {way}", seconds, done*experiment.batches.batch_size, reached=note)
     return run
 
 
 def launches(bench):
     "Milliseconds of a step of the small network of chapter 21 over the rows of its batch"
     curves = {}
-    for how, settings in {"a loop over parameters": {"fused": False}, "fused": {}}.items():
-        curves[how] = {}
+    def loss(module, batch): return F.cross_entropy(module(batch[0]), batch[1])
+    for name, settings, how in (("a loop over parameters", {"fused": False}, False), ("fused", {}, False), ("recorded", {}, "graph")):
+        if bench.dry and how: continue
+        curves[name] = {}
         for rows in bench.small([4**k for k in range(11)], [1, 16]):
             torch.manual_seed(0)
-            player = Player(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10)).to(bench.device), lambda module, batch: F.cross_entropy(module(batch[0]), batch[1]), **settings)
+            player = Player(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10)), loss, **settings)
+            trainer = Trainer(player, device=bench.device, compile=how)
             batch = torch.randn(rows, 1, 8, 8, device=bench.device), torch.zeros(rows, device=bench.device).long()
-            curves[how][rows] = 1000*seconds_of(lambda: player.step(player.loss(player.network, batch)), bench.device)
+            curves[name][rows] = 1000*seconds_of(lambda: trainer.train_step(player, batch), bench.device)
     return {"ms a step over rows": curves}
 
 
+SIZES = {"small": dict(context=256, width=384, heads=6, layers=6), "large": dict(context=1024, width=1536, heads=12, layers=8)}
+
 def transformer(bench):
-    "Ten million weights on text: float32, tf32 and bf16, eager and compiled; row by row"
+    "Ten million weights on text in batches of 64: float32, tf32 and bf16, as written, recorded, compiled; row by row. Then a large one, compiled, in batches of 16"
     text = load_text("shakespeare" if have("shakespeare") and not bench.dry else "python")
-    context, batch, steps = bench.small((256, 64, 60), (16, 4, 2))
     ids = text.ids.to(bench.device)
-    starts = torch.randint(len(ids)-context, (batch,), device=bench.device)
-    windows = ids[starts[:, None] + torch.arange(context+1, device=bench.device)]
-    pair = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
-    for name, precision, mixed, compile_it in (("float32", "highest", False, False), ("tf32", "high", False, False), ("bf16", "highest", True, False), ("bf16, compiled", "highest", True, True)):
-        if bench.dry and name == "tf32": continue
-        torch.set_float32_matmul_precision(precision)
+    tries = [("small", "float32", None, "as written"), ("small", "tf32", None, "as written"), *(("small", "bf16", "bf16-mixed", way) for way in ways(bench)),
+             ("large", "bf16", "bf16-mixed", "compiled and recorded")]
+    for size, name, precision, way in tries:
+        if bench.dry and (name == "tf32" or size == "large"): continue
+        torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
         torch.manual_seed(0)
-        settings = bench.small(dict(context=context, width=384, heads=6, layers=6), dict(context=context, width=32, heads=2, layers=2))
-        model = Transformer(len(text.vocabulary), **settings).to(bench.device)
-        def precisely(): return autocast(bench) if mixed else contextlib.nullcontext()
-        with precisely(): network, bill = compiled(model, pair[0]) if compile_it and not bench.dry else (model, {})
-        if "why" in bill: name = "bf16, could not be compiled"
-        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
-        def step():
-            optimizer.zero_grad()
-            with precisely(): loss = next_token_loss(network, pair)
-            loss.backward()
-            optimizer.step()
-            return loss.detach()
-        operations = operations_of(step) if not compile_it else operations
-        prepared = time.perf_counter()
-        for _ in range(3): step()
-        prepared = bench.clock()-prepared+bill.get("seconds", 0)        # the forward pass was compiled above, the backward pass here
+        settings, batch, steps = bench.small(SIZES[size], dict(context=16, width=32, heads=2, layers=2)), bench.small({"small": 64, "large": 16}[size], 4), bench.small({"small": 60, "large": 20}[size], 2)
+        model = Transformer(len(text.vocabulary), **settings)
+        windows = ids[torch.randint(len(ids)-settings["context"], (batch,), device=bench.device)[:, None] + torch.arange(settings["context"]+1, device=bench.device)]
+        pair, said = (windows[:, :-1].contiguous(), windows[:, 1:].contiguous()), io.StringIO()
+        player = Player(model, next_token_loss, torch.optim.AdamW, lr=3e-4)
+        operations = operations_of(lambda: player.step(next_token_loss(model.to(bench.device), pair)))
+        trainer = Trainer(player, device=bench.device, precision=precision, compile=ways(bench)[way])
+        begun = bench.clock()
+        with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], bench.small(70 if size == "small" else 12, 2)))
         started = bench.clock()
-        for _ in range(steps): last = step()
-        seconds = bench.clock()-started
-        weights = sum(p.numel() for p in model.parameters())
-        note = f"{weights/1e6:.1f} M weights, loss {last.item():.2f} on one batch"+(f", {prepared:.0f} s to compile" if compile_it else "")
-        yield row(bench, f"Transformer, {name}", seconds, steps*batch*context, operations*steps, reached=bill.get("why", note))
+        with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], steps))
+        seconds, weights = bench.clock()-started, sum(p.numel() for p in model.parameters())
+        note = "; ".join([f"{weights/1e6:.1f} M weights, loss {trainer.history['loss'][-1][1]:.2f} on one batch, {started-begun:.0f} s before", *said.getvalue().splitlines()])
+        yield row(bench, f"Transformer, {size}, {name}, {way}", seconds, steps*batch*settings["context"], operations*steps, reached=note)
 
 
 def loading(bench):
