@@ -238,6 +238,12 @@ def save_picture(
     return write_atomically(path, file.getvalue())
 
 # %% ../nbs/backstage/01_plots.ipynb #8170667f
+def _plain(values):
+    "Numbers as matplotlib takes them: tensors become lists, wherever they lie"
+    if hasattr(values, "tolist"): return values.tolist()
+    if isinstance(values, str) or not hasattr(values, "__iter__"): return values
+    return [_plain(value) for value in values]
+
 def plot_curves(
     curves,           # {name: values} or {name: (positions, values)}
     xlabel="step",    # what runs along
@@ -253,7 +259,7 @@ def plot_curves(
             return plot_curves(curves, xlabel, ylabel, logx=logx, logy=logy, ax=ax)
     for name, values in curves.items():
         positions, values = values if isinstance(values, tuple) else (range(len(values)), values)
-        ax.plot(list(positions), [float(value) for value in values], label=name)
+        ax.plot(_plain(positions), [float(value) for value in values], label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
            yscale="log" if logy else "linear")
     if len(curves) > 1: ax.legend()
@@ -268,6 +274,7 @@ def plot_bands(
 ):
     "Draw the mean of several runs and a band from the smallest to the largest value"
     for colour, (name, (at, runs)) in zip(PALETTE, curves.items()):
+        at, runs = _plain(at), _plain(runs)
         ax.plot(at, [sum(run)/len(run) for run in runs], "o-", ms=3, color=colour, label=name)
         ax.fill_between(at, [*map(min, runs)], [*map(max, runs)], color=colour, alpha=0.14, lw=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear")
@@ -280,7 +287,7 @@ def plot_dots(
     ax,       # where to draw
 ):
     "Draw a row of dots for each name, from above, and a line from the smallest to the largest"
-    for place, values in enumerate(rows.values()):
+    for place, values in enumerate(map(_plain, rows.values())):
         ax.plot([min(values), max(values)], [place, place], color="#aaaaaa", linewidth=1)
         ax.plot(values, [place]*len(values), "o", markersize=4, color=PALETTE[0], alpha=0.8)
     ax.set(xlabel=xlabel, yticks=range(len(rows)), ylim=(len(rows)-0.5, -0.5))
