@@ -82,16 +82,17 @@ def profile_operations(
     device,     # where it computes
     top=6,      # operations to name
 ):
-    "Operations that take the most time by themselves: a list of (name, calls, share of all time)"
+    "PyTorch's operations that take most time by themselves: a list of (name, calls, share of all)"
     from torch.profiler import profile
     function()
     with quiet_stderr(), profile() as seen:
         function()
         synchronize(device)
     own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    # a kernel also counts for the operation that called it
+    # a kernel also counts for the operation that called it; calls of the driver are no operations
     rows = [(row.key, row.count, getattr(row, own)) for row in seen.key_averages()
-            if row.device_type == torch.autograd.DeviceType.CPU]
+            if row.key.startswith("aten::")
+            and row.device_type == torch.autograd.DeviceType.CPU]
     total = sum(spent for *_, spent in rows)
     longest = sorted(rows, key=lambda row: -row[2])[:top]
     return [(name, calls, spent/total) for name, calls, spent in longest]

@@ -16,8 +16,8 @@ import sys
 import time
 from contextlib import contextmanager
 import torch
-from .support import (CourseError, as_path, check_number, in_notebook,
-                                    write_atomically)
+from .support import (CourseError, as_numbers, as_path, check_number,
+                                    in_notebook, write_atomically)
 
 # %% ../nbs/backstage/01_plots.ipynb #8c6de021
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
@@ -253,7 +253,7 @@ def plot_curves(
             return plot_curves(curves, xlabel, ylabel, logx=logx, logy=logy, ax=ax)
     for name, values in curves.items():
         positions, values = values if isinstance(values, tuple) else (range(len(values)), values)
-        ax.plot(list(positions), [float(value) for value in values], label=name)
+        ax.plot(as_numbers(positions), [float(value) for value in values], label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
            yscale="log" if logy else "linear")
     if len(curves) > 1: ax.legend()
@@ -267,7 +267,7 @@ def plot_bands(
     logx=False,   # a logarithmic horizontal axis
 ):
     "Draw the mean of several runs and a band from the smallest to the largest value"
-    for colour, (name, (at, runs)) in zip(PALETTE, curves.items()):
+    for colour, (name, (at, runs)) in zip(PALETTE, as_numbers(curves.items())):
         ax.plot(at, [sum(run)/len(run) for run in runs], "o-", ms=3, color=colour, label=name)
         ax.fill_between(at, [*map(min, runs)], [*map(max, runs)], color=colour, alpha=0.14, lw=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear")
@@ -280,7 +280,7 @@ def plot_dots(
     ax,       # where to draw
 ):
     "Draw a row of dots for each name, from above, and a line from the smallest to the largest"
-    for place, values in enumerate(rows.values()):
+    for place, values in enumerate(map(as_numbers, rows.values())):
         ax.plot([min(values), max(values)], [place, place], color="#aaaaaa", linewidth=1)
         ax.plot(values, [place]*len(values), "o", markersize=4, color=PALETTE[0], alpha=0.8)
     ax.set(xlabel=xlabel, yticks=range(len(rows)), ylim=(len(rows)-0.5, -0.5))

@@ -80,9 +80,8 @@ def influence(
     changed.fill_diagonal_(0)
     changed += torch.diag((ids+1) % model.vocab_size)
     device = next(model.parameters()).device
-    with in_mode([model], False):
-        before, after = model(ids[None].to(device))[0], model(changed.to(device))[0]
-    return (after-before).abs().amax(-1).T.cpu()
+    with in_mode([model], False): logits = model(torch.cat([ids[None], changed]).to(device))[0]
+    return (logits[1:]-logits[:1]).abs().amax(-1).T.cpu()
 
 # %% ../nbs/backstage/19_probes.ipynb #8adaab64
 def graph_size(

@@ -1,15 +1,21 @@
 """Every chapter on a second device: what it makes lies where its neighbours lie. The device is made of the processor, so every machine has it."""
 import functools
+import json
+from pathlib import Path
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from genesis_course import run
 from second_device import DEVICE, Far, second_device
 from genesis_course.adversarial import accuracy_under, adversarial_loss, fgsm, pgd
 from genesis_course.attention import Transformer, attention as compare, attention_maps
 from genesis_course.muon import Muon
 from genesis_course.augment import Augment, grad_cam, mixup, warp
 from genesis_course.cnn import ResNet
+from genesis_course.codeflow import load_creation
+from genesis_course.colour import coloured_glyphs
 from genesis_course.data import Batches, Text, digits_set, resize
 from genesis_course.evaluation import features, find_copies, measures, read_digits, report
 from genesis_course.gan import Discriminator, Generator, Ring, gan_players, noise, sample
@@ -19,6 +25,7 @@ from genesis_course.gpu import AccumulatingTrainer, ActivationCheckpoint, activa
 from genesis_course.imagenet import EfficientNet, photo_features
 from genesis_course.optim import SGD, Adam, Momentum, RMSprop, one_cycle
 from genesis_course.particles import euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
+from genesis_course.plots import figure, plot_bands, plot_curves, plot_dots, show
 from genesis_course.probes import influence
 from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss
 from genesis_course.sequences import EncoderDecoder, PositionLM, alignment, translate, translation_loss
@@ -29,6 +36,9 @@ from genesis_course.training import Checkpoint, EarlyStopping, Player, Trainer, 
 from genesis_course.transfer import add_adapters, freeze, merge, prepare, replace_head
 from genesis_course.vae import (VAE, ConvVAE, active_units, binarise, importance_weighted_bound, interpolate, log_normal, sample_prior,
                                 vae_loss)
+
+
+NBS = Path(__file__).parent.parent/"nbs"
 
 
 @functools.cache
@@ -194,7 +204,16 @@ def gpu():
     except AttributeError as error: assert "'meta'" in str(error)       # PyTorch 2.4 looks for a module with the label's name
 
 
-ROOMS = [tensors, data, optim, training, cnn, rnn, attention, sequences, vae, gan, stable_gan, evaluation, imagenet, transfer, adversarial, particles, genesis, gpu]
+def plots():
+    values = torch.rand(5).to(DEVICE)
+    plot_curves({"a line": values, "a path": (values, values), "numbers": ([*values], [*values]), "names": (["a", "b"], [1, 2])})
+    with figure(ncols=2) as axes:
+        plot_bands({"runs": (values, [*values.outer(values)])}, "x", "y", axes[0])
+        plot_dots({"runs": values, "numbers": [*values]}, "x", axes[1])
+    show(images(3), labels=labels(3))
+
+
+ROOMS = [tensors, data, optim, training, cnn, rnn, attention, sequences, vae, gan, stable_gan, evaluation, imagenet, transfer, adversarial, particles, genesis, gpu, plots]
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")      # it is none: the numbers arrive
@@ -220,3 +239,61 @@ def test_the_device_computes_as_the_processor_does():
             Trainer(Player(network, classify, torch.optim.SGD, lr=0.1), device=device).fit(Batches(digits(), batch_size=40, device=device), 1)
             ends.append([parameter.detach().cpu() for parameter in network.parameters()])
     for pair in zip(*ends): torch.testing.assert_close(*pair)
+
+
+# Cells of chapters that make tensors of their own
+
+def cells(chapter, ids, *changes, **known):
+    "What these cells of a chapter define; each change is a pair (text, other text)"
+    sources = {cell["id"]: "".join(cell["source"]) for cell in json.loads((NBS/f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]}
+    source = "\n".join(sources[each] for each in ids.split())
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    exec(compile(source, chapter, "exec"), known)
+    return known
+
+
+def drawn_generators(monkeypatch):
+    "Chapter 10a: a discriminator learns on the device, the generators draw on the processor"
+    monkeypatch.setattr(run, "default_device", lambda: DEVICE)
+    page = cells("10a_evaluation", "2245e961 19512627 b1724ffa 442091ef 0732475d 668099cb", ("epochs=7", "epochs=1"))
+    assert len(page["watched_loss"](page["clouds"])) == 22
+
+
+def same_seed_other_picture(monkeypatch):
+    "Case 83: two pictures for one seed, and no other fault"
+    cells("15b_codeflow", "53471621", torch=torch, creation=load_creation()[0].to(DEVICE), labels=labels(8))
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+@pytest.mark.parametrize("page", [drawn_generators, same_seed_other_picture], ids=lambda page: page.__name__)
+def test_cells_of_a_chapter_run_where_the_card_is(page, monkeypatch):
+    torch.manual_seed(0)
+    with second_device(): page(monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_game_where_no_sum_comes_out_twice_resumes_closely():
+    "Chapter 09b with the rounding of a card: close to the run that was not stopped, and closer than with weights alone"
+    def rounding(optimizer, *_):
+        for each in [each for group in optimizer.param_groups for each in group["params"] if each.grad is not None]:
+            each.grad += 1e-6*each.grad.abs().max()*torch.randn(each.shape, generator=dice)
+    dice, hook = torch.Generator().manual_seed(0), register_optimizer_step_pre_hook(rounding)
+    try: page = cells("09b_colour", "8783254b 9968722d dedf6a34 14bd106b 82401a0d", ('device.type == "cpu"', "False"),
+                      glyphs=coloured_glyphs(1280), SIZE=16, device="cpu")
+    finally: hook.remove()
+    assert not page["exact"] and page["apart"](page["whole"], page["resumed"]).max() > 0
+
+
+class RoundedByRows(RecurrentLM):
+    "As on a card, where another kernel computes another number of rows"
+    def forward(self, ids, state=None):
+        logits, state = super().forward(ids, state)
+        return logits+1e-3*len(ids), state
+
+
+def test_influence_is_not_the_rounding_of_another_kernel():
+    torch.manual_seed(0)
+    seen = influence(RoundedByRows(7, "gru", width=8), torch.arange(12) % 7)
+    assert seen.triu(1).max() < 1e-5 < 1e-2 < seen.diagonal().min()

@@ -201,6 +201,13 @@ def test_a_profile_names_the_work():
     spots = profile_operations(lambda: [a @ a for _ in range(3)], CPU)
     assert spots[0][:2] == ("aten::mm", 3) and spots[0][2] > 0.5 and sum(share for *_, share in spots) <= 1.0001
 
+def test_a_profile_holds_operations_only():
+    "On a machine with a card also a wait for it is a row, and everywhere a note that an optimiser is at work"
+    one, batch = player(), first_batch()
+    spots = profile_operations(lambda: one.step(loss(one.module, batch)), CPU, top=100)
+    assert {"aten::addmm", "aten::mm"} <= {name for name, *_ in spots} and all(name.startswith("aten::") for name, *_ in spots)
+    assert sum(share for *_, share in spots) == pytest.approx(1)
+
 
 # The ring
 
