@@ -318,16 +318,13 @@ def train_command(
                                              "less memory"),
     fit_memory: bool = typer.Option(False, "--fit-memory",
                                     help="take more microbatches whenever memory runs out"),
-    graph: bool = typer.Option(False, "--graph", help="on a card: record a step once, then repeat "
-                                                      "it without Python"),
-    compile: bool = typer.Option(False, "--compile", help="the same, and compile the losses: a "
-                                                          "minute of preparation, shorter steps"),
+    graph: bool = typer.Option(False, "--graph", help="on a card: record steps, and repeat them"),
+    compile: bool = typer.Option(False, "--compile", help="the same, and compile the losses"),
     how: str = typer.Option(None, help="of finetune: full, last or lora"),
 ):
     "Train a network of the book. In two processes: torchrun --nproc-per-node 2 -m genesis_course.cli train …"
     settings = dict(locals())
-    del settings["graph"]
-    settings["compile"] = compile or ("graph" if graph else False)
+    settings["compile"] = settings.pop("graph") and not compile and "graph" or compile
     from genesis_course.command import train
     measured = train(**settings)
     if measured is None: raise typer.Exit(130)
