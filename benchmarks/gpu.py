@@ -176,7 +176,7 @@ def cifar_run(bench, learn, test, how, seed=0, first=32, widths=(64, 256, 256), 
     return seconds, operations, evaluate(average, Batches(test, batch_size=1000, shuffle=False, device=bench.device), right)["loss"], epochs
 
 
-CIFAR_TRIES = [dict(lr=0.03), dict(lr=0.06), dict(lr=0.12), dict(lr=0.06, batch=1000), dict(lr=0.06, first=64)]
+CIFAR_TRIES = [dict(lr=0.03), dict(lr=0.06), dict(lr=0.12), dict(lr=0.06, batch=1000)]
 
 def cifar10(bench):
     "A few settings on 5,000 training pictures set aside; then the best of them on the test set, three seeds"
