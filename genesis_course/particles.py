@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 import torch
 from torch import nn
+from torch.nn import functional as F
 from .guards.particles import all_finite, checked
 from .optim import cosine
 from .processes import Steps
@@ -60,7 +61,7 @@ def simulate(
 def _along(centre, size, pixels):
     "Mean of exp(-(x - centre)²/2size²) over each pixel of [-1, 1], [...] → [..., pixels]"
     edges = torch.linspace(-1, 1, pixels+1, dtype=centre.dtype, device=centre.device)
-    below = torch.erf((edges-centre[..., None])*(math.sqrt(1/2)/size)[..., None])
+    below = torch.erf(F.hardtanh((edges-centre[..., None])*(math.sqrt(1/2)/size)[..., None], -6, 6))
     return (below[..., 1:]-below[..., :-1])*(math.sqrt(math.pi/2)*pixels/2*size)[..., None]
 
 @checked
