@@ -33,13 +33,14 @@ def even_cloud(
     jitter=0.05,      # standard deviation of the particles around the sunflower
     device=None,      # where the clouds are to lie
     generator=None,   # a torch.Generator, for random numbers of its own
+    drawn_on=None,    # where the random numbers are made; None: on the CPU
 ):
     "Clouds over the disc of radius 1: the same sunflower (Vogel 1979), each shaken at random"
-    seed = torch.arange(particles)+0.5
+    seed = torch.arange(0.5, particles, device=drawn_on)
     angle = math.pi*(3-math.sqrt(5))*seed
     flower = (seed/particles).sqrt()[:, None]*torch.stack([angle.cos(), angle.sin()], dim=1)
-    position = (flower + jitter*torch.randn(count, particles, 2, generator=generator)).to(device)
-    return Cloud(position, position.new_zeros(count, particles, 0))       # no particle noise
+    shaken = flower + jitter*torch.randn(count, particles, 2, generator=generator, device=drawn_on)
+    return Cloud(shaken.to(device), torch.zeros(count, particles, 0, device=device))   # no noise
 
 # %% ../nbs/15b_codeflow.ipynb #09aa5d0f
 class Glance(nn.Module):
@@ -116,7 +117,9 @@ class ParticleMotion(nn.Module):
     def sample_cloud(self, count, particles=None, generator=None):
         "A random `Cloud` for each of `count` pictures"
         particles = self.particles if particles is None else particles
-        return even_cloud(count, particles, 0.05, self.dynamics.force.weight.device, generator)
+        device = self.dynamics.force.weight.device
+        drawn_on = device if self.training and generator is None else None
+        return even_cloud(count, particles, 0.05, device, generator, drawn_on)
 
     def condition(self, code, labels=None):
         "What the law is told, [B, condition_dim]"
@@ -125,13 +128,11 @@ class ParticleMotion(nn.Module):
 
     def follow(self, condition, cloud, steps=None, force_scale=1.):
         "Positions after each step, a list of [B, N, 2], and the last hidden states"
-        position, velocity, hidden = cloud.position, torch.zeros_like(cloud.position), 0.
-        path = [position]
+        path, velocity, hidden = [cloud.position], torch.zeros_like(cloud.position), 0.
         for told in self.dynamics.tell(condition)[:steps]:
-            hidden, force = self.dynamics(hidden, position, velocity, *told)
-            position, velocity = euler_step(position, velocity, force_scale*force, self.dt,
-                                            self.damping)
-            path.append(position)
+            hidden, force = self.dynamics(hidden, path[-1], velocity, *told)
+            x, velocity = euler_step(path[-1], velocity, force_scale*force, self.dt, self.damping)
+            path.append(x)
         return path, hidden
 
     @checked
@@ -257,9 +258,8 @@ class Creation(nn.Module):
     ):
         super().__init__()
         self.decoder, self.prior = decoder, prior
-        for name in ("latent_dim", "classes", "shape", "noise_dim", "steps"):
-            setattr(self, name, getattr(decoder, name))
-        self.sample_cloud, self.draw = decoder.sample_cloud, decoder.draw
+        for key in ("latent_dim", "classes", "shape", "noise_dim", "steps", "sample_cloud", "draw"):
+            setattr(self, key, getattr(decoder, key))
 
     def move(self, z, labels=None, cloud=None, **change):
         "Positions after each step, and the last hidden states"
@@ -333,7 +333,7 @@ class CodeFlow(CodeScale):
         "Velocities; without labels: towards codes of any class"
         told = x.new_zeros(len(x), self.classes)
         if labels is not None: told = F.one_hot(labels, self.classes).to(x)
-        if self.training: told = told*(torch.rand(len(x), 1) > 0.1).to(x)      # sometimes not told
+        if self.training: told = told*(torch.rand(len(x), 1, device=x.device) > 0.1)   # or untold
         return self.net(x, torch.cat([waves(t), told], dim=1))
 
     @checked

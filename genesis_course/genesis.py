@@ -45,11 +45,11 @@ def sunflower(
     drawn_on=None,    # where the random numbers are made; None: on the CPU
 ):
     "Random clouds over the disc of radius 1: sunflowers (Vogel 1979), turned and shaken at random"
-    golden, seed = math.pi*(3-math.sqrt(5)), torch.arange(particles, device=drawn_on)+0.5
+    golden, seed = math.pi*(3-math.sqrt(5)), torch.arange(0.5, particles, device=drawn_on)
     rng = dict(generator=generator, device=drawn_on)
-    angle = golden*seed + 2*math.pi*torch.rand(count, 1, **rng)                # [B, N]
+    angle = torch.add(2*math.pi*torch.rand(count, 1, **rng), seed, alpha=golden)      # [B, N]
     flower = (seed/particles).sqrt()[:, None]*torch.stack([angle.cos(), angle.sin()], dim=2)
-    position = flower + jitter*torch.randn(count, particles, 2, **rng)
+    position = torch.add(flower, torch.randn(count, particles, 2, **rng), alpha=jitter)
     particle_noise = torch.randn(count, particles, noise_dim, **rng)
     return Cloud(position.to(device), particle_noise.to(device))
 
@@ -67,11 +67,10 @@ class Interaction(Heads):
 
 # %% ../nbs/15_genesis.ipynb #e61a6ba2
 def fourier_features(
-    position,   # [B, N, 2]
-    octaves,    # frequencies, each twice the one before; the first: half a wave over the picture
+    position,    # [B, N, 2]
+    frequency,   # [F] of the waves
 ):
-    "Sines and cosines of the coordinates, [B, N, 4·octaves] (Fourier features, Tancik et al. 2020)"
-    frequency = position.new_tensor([math.pi/2*2**octave for octave in range(octaves)])
+    "Sines and cosines of the coordinates, [B, N, 4·F] (Fourier features, Tancik et al. 2020)"
     phase = (position[..., None]*frequency).flatten(2)
     return torch.cat([phase.sin(), phase.cos()], dim=2)
 
@@ -84,10 +83,10 @@ class Dynamics(nn.Module):
         steps,           # of the motion; each has an embedding of its own
         noise_dim,       # random numbers of each particle
         condition_dim,   # numbers that say what is asked for: the code, and the class
-        octaves,         # of the Fourier features
+        octaves,         # of the Fourier features; the first: half a wave over the picture
     ):
         super().__init__()
-        self.octaves = octaves
+        self.register_buffer("frequency", math.pi/2*2.**torch.arange(octaves), persistent=False)
         self.embed = nn.Linear(4+4*octaves+noise_dim, width)
         self.step_embedding = nn.Parameter(0.1*torch.randn(steps, width))
         self.film = nn.Sequential(nn.Linear(condition_dim, 2*width), nn.ReLU(),
@@ -99,12 +98,12 @@ class Dynamics(nn.Module):
         for start in (self.force.weight, self.force.bias): nn.init.zeros_(start)
 
     def forward(self, step, hidden, position, velocity, particle_noise, shift, scale):
-        seen = torch.cat([position, velocity, fourier_features(position, self.octaves),
+        seen = torch.cat([position, velocity, fourier_features(position, self.frequency),
                           particle_noise], dim=2)
         # [B, N, width]; shift and scale are [B, 1, width], the same for all
-        hidden = hidden + self.embed(seen) + shift + self.step_embedding[step]
+        hidden = hidden + self.embed(seen) + (shift + self.step_embedding[step])
         hidden = hidden + self.attention(self.norm1(hidden))
-        hidden = hidden + self.mlp(torch.addcmul(normed := self.norm2(hidden), scale, normed))
+        hidden = hidden + self.mlp((1+scale)*self.norm2(hidden))
         return hidden, self.force(hidden)
 
 # %% ../nbs/15_genesis.ipynb #aa87d7d1
@@ -132,7 +131,8 @@ def follow(
     for step in range(steps):
         hidden, force = dynamics(step, hidden, position, velocity, cloud.particle_noise, shift,
                                  scale)
-        position, velocity = euler_step(position, velocity, force_scale*force, dt, damping)
+        if force_scale != 1: force = force_scale*force
+        position, velocity = euler_step(position, velocity, force, dt, damping)
         path.append(position)
     return path, hidden
 
@@ -185,9 +185,8 @@ class GenesisParticle(ParticleSystem):
         damping=0.7,      # share of the velocity that a step keeps
         sigma=0.09,       # middling size of a dab, in halves of the picture
     ):
-        system = (latent_dim, classes, particles, steps, width, heads, noise_dim, octaves, dt,
-                  damping)
-        super().__init__(*system)
+        super().__init__(latent_dim, classes, particles, steps, width, heads, noise_dim, octaves,
+                         dt, damping)
         self.shape, self.sigma = (channels, size, size), sigma
         self.splat_head = nn.Linear(width, 2+channels)
         nn.init.normal_(self.splat_head.weight, std=0.02), nn.init.zeros_(self.splat_head.bias)
@@ -195,9 +194,10 @@ class GenesisParticle(ParticleSystem):
     def draw(self, position, hidden, size=None):
         "Images [B, channels, height, width]; `size`: a side or a pair, None: as in training"
         factors = (1.5*self.splat_head(hidden).tanh()).exp()      # from a fifth to four and a half
-        sigma, grid = self.sigma*factors[..., :2], sides(size, self.shape[1:])
-        layers = [splat(squash(position), sigma, a, *grid) for a in factors[..., 2:].unbind(dim=2)]
-        return torch.cat([picture(layer) for layer in layers], dim=1)
+        sizes, densities = factors.split((2, self.shape[0]), dim=2)
+        place, sigma, grid = squash(position), self.sigma*sizes, sides(size, self.shape[1:])
+        return torch.cat([picture(splat(place, sigma, each, *grid))
+                          for each in densities.unbind(dim=2)], dim=1)
 
 # %% ../nbs/15_genesis.ipynb #0f6955e1
 class Autoencoder(nn.Module):

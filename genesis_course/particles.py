@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 import torch
 from torch import nn
+from torch.nn import functional as F
 from .guards.particles import all_finite, checked
 from .optim import cosine
 from .processes import Steps
@@ -26,8 +27,8 @@ def euler_step(
     damping=1.,   # share of the velocity that a step keeps
 ):
     "Semi-implicit Euler, new (position, velocity): v ← damping·v + dt·F, then x ← x + dt·v"
-    velocity = damping*velocity + dt*force
-    return position + dt*velocity, velocity
+    velocity = torch.add(damping*velocity, force, alpha=dt)      # alpha: a factor on the second
+    return torch.add(position, velocity, alpha=dt), velocity
 
 # %% ../nbs/14_particles.ipynb #77f16f48
 def pair_forces(
@@ -60,8 +61,8 @@ def simulate(
 def _along(centre, size, pixels):
     "Mean of exp(-(x - centre)²/2size²) over each pixel of [-1, 1], [...] → [..., pixels]"
     edges = torch.linspace(-1, 1, pixels+1, dtype=centre.dtype, device=centre.device)
-    below = torch.erf((edges-centre[..., None])/(size[..., None]*math.sqrt(2)))
-    return (below[..., 1:]-below[..., :-1])*(size[..., None]*(math.sqrt(math.pi/2)*pixels/2))
+    below = torch.erf(F.hardtanh((edges-centre[..., None])*(math.sqrt(1/2)/size)[..., None], -6, 6))
+    return (below[..., 1:]-below[..., :-1])*(math.sqrt(math.pi/2)*pixels/2*size)[..., None]
 
 @checked
 def splat(
@@ -73,9 +74,9 @@ def splat(
 ):
     "Density [B, height, width]: the exact mean of Σᵢ aᵢ exp(-dx²/2σx² - dy²/2σy²) over each pixel"
     if size.ndim == 2: size = size[..., None].expand_as(position)
-    across = _along(position[..., 0], size[..., 0], width)           # [B, N, W]
-    down = _along(position[..., 1], size[..., 1], height)            # [B, N, H]
-    return (down*density[..., None]).mT @ across                     # [B, H, W]
+    across, down = (_along(position, size, width).unbind(2) if height == width       # both at once
+                    else map(_along, position.unbind(2), size.unbind(2), (width, height)))
+    return (down*density[..., None]).mT @ across                     # [B, N, H]ᵀ @ [B, N, W]
 
 # %% ../nbs/14_particles.ipynb #561c90ed
 @checked

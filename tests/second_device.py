@@ -1,5 +1,7 @@
 "A second device that every machine has: its tensors compute like the processor's, and complain of tensors that lie elsewhere, as a graphics card's do"
 import contextlib
+import traceback
+from pathlib import Path
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
@@ -9,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 DEVICE = torch.device("meta")           # the label; no other device of torch can be had everywhere
 aten = torch.ops.aten
 COPIES = {aten._to_copy.default, aten.copy_.default}
+WAITS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default}
 BY_PLACES = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}      # places of the processor will do
 
 
@@ -70,6 +73,25 @@ class _Lists(TorchFunctionMode):
             return func(*args, **{**kwargs, "device": None}).to(DEVICE)
         if func is torch.Tensor.new_tensor and isinstance(args[0], Far): return args[0].near.new_tensor(*args[1:], **kwargs).to(DEVICE)
         return func(*args, **kwargs)
+
+
+class Crossings(TorchDispatchMode):
+    "Inside the block: `found`, what copies between the two devices or waits for a number. A card cannot record that"
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        device = kwargs.get("device") or args[0].device if func in COPIES else None
+        if func in COPIES and (torch.device(device) == DEVICE) != isinstance(args[func is aten.copy_.default], Far): self.found.append(_line())
+        if func in WAITS and isinstance(args[0], Far): self.found.append(_line())
+        return func(*args, **kwargs)
+
+
+def _line():
+    "The line of the package that is being carried out"
+    return next((f"{Path(frame.filename).name}: {frame.line}" for frame in reversed(traceback.extract_stack()) if "genesis_course" in frame.filename), "?")
 
 
 @contextlib.contextmanager

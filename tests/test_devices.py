@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from genesis_course import run
-from second_device import DEVICE, Far, second_device
+from second_device import DEVICE, Crossings, Far, second_device
 from genesis_course.adversarial import accuracy_under, adversarial_loss, fgsm, pgd
 from genesis_course.attention import Transformer, attention as compare, attention_maps
 from genesis_course.muon import Muon
 from genesis_course.augment import Augment, grad_cam, mixup, warp
 from genesis_course.cnn import ResNet
-from genesis_course.codeflow import load_creation
+from genesis_course.codeflow import ParticleDecoder, load_creation, redrawing_player
 from genesis_course.colour import coloured_glyphs
 from genesis_course.data import Batches, Text, digits_set, resize
 from genesis_course.evaluation import features, find_copies, measures, read_digits, report
@@ -27,7 +27,9 @@ from genesis_course.optim import SGD, Adam, Momentum, RMSprop, one_cycle
 from genesis_course.particles import euler_step, fit_particles, pair_forces, picture, scatter, simulate, splat
 from genesis_course.plots import figure, plot_bands, plot_curves, plot_dots, show
 from genesis_course.probes import influence
+from genesis_course.processes import setup_player
 from genesis_course.rnn import RecurrentLM, generate, next_token_loss, text_loss
+from genesis_course.run import loss_of
 from genesis_course.sequences import EncoderDecoder, PositionLM, alignment, translate, translation_loss
 from genesis_course.stable_gan import (EMA, VAEGAN, ConvDiscriminator, ConvGenerator, class_agreement, conditional_players, gradient_penalty,
                                        lazy_regularisation, r1_penalty, sample_class, vaegan_players)
@@ -297,3 +299,34 @@ def test_influence_is_not_the_rounding_of_another_kernel():
     torch.manual_seed(0)
     seen = influence(RoundedByRows(7, "gru", width=8), torch.arange(12) % 7)
     assert seen.triu(1).max() < 1e-5 < 1e-2 < seen.diagonal().min()
+
+
+# A step that a card records (backstage: recording) makes its numbers there and waits for none
+
+def genesis_steps():
+    model = GenesisParticle(8, 4, 10, particles=6, steps=2, width=8)
+    return [pretraining_player(model), *genesis_players(model, ConvDiscriminator(8, 4, classes=10))]
+def codeflow_steps(): return [redrawing_player(ParticleDecoder(8, 4, 10, particles=6, steps=2, width=8, keys=4, told=8, bundle=2))]
+def gan_steps(): return conditional_players(ConvGenerator(4, 8, 4, classes=10), ConvDiscriminator(8, 4, classes=10), penalty=lazy_regularisation(r1_penalty, every=2))
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+@pytest.mark.parametrize("players", [genesis_steps, codeflow_steps, gan_steps])
+def test_no_operation_of_a_step_crosses_over_to_the_processor(players):
+    torch.manual_seed(0)
+    with second_device():
+        batch, players = (images(40), labels(40)), players()
+        for player in players: setup_player(player, DEVICE), player.module.train()
+        for player in players:
+            for _ in range(2): player.step(loss_of(player, batch)[0])         # what is made or looked at once
+            with Crossings() as crossings:
+                for _ in range(8): player.step(loss_of(player, batch)[0])     # with a penalty and without
+            assert not crossings.found, (player.name, sorted({*crossings.found}))
+
+def test_what_crosses_over_is_found():
+    with second_device(), Crossings() as crossings:
+        near, far = torch.ones(2), torch.ones(2, device=DEVICE)
+        far + 1, far*far.sum(), near*near.sum().item(), far[0].copy_(far[1])
+        assert not crossings.found
+        for cross in (lambda: near.to(DEVICE), lambda: far.cpu(), lambda: far.copy_(near), lambda: far.sum().item(), lambda: far.new_tensor([1., 2.]), lambda: torch.tensor([1.], device=DEVICE)):
+            crossings.found.clear(), cross()
+            assert crossings.found

@@ -135,7 +135,7 @@ def test_sunflowers_are_even_random_and_repeatable():
 
 
 def test_waves_are_sines_and_cosines_of_doubling_frequency():
-    seen = fourier_features(torch.tensor([[[1., -0.5]]]), 2)[0, 0]
+    seen = fourier_features(torch.tensor([[[1., -0.5]]]), math.pi/2*torch.tensor([1., 2.]))[0, 0]
     half = math.pi/2
     expected = [math.sin(half), math.sin(2*half), math.sin(-half/2), math.sin(-half), math.cos(half), math.cos(2*half), math.cos(-half/2), math.cos(-half)]
     assert torch.allclose(seen, torch.tensor(expected), atol=1e-6)

@@ -16,7 +16,7 @@ from ..support import (CourseError, check_counts, check_int, check_number, check
                                     describe)
 
 # %% ../../nbs/backstage/guards/15b_codeflow.ipynb #8653e8bb
-def even_cloud(count, particles, jitter=0.05, device=None, generator=None):
+def even_cloud(count, particles, jitter=0.05, device=None, generator=None, drawn_on=None):
     check_int("clouds", count)
     check_int("particles", particles)
     check_number("jitter", jitter, open=False)
