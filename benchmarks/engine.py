@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -58,11 +59,16 @@ def write_table():
     rows += [("card GB/s", "x + 1", card["bytes a second"]/1e9)]
     found = {row["what"]: row for row in card["table"]}
     rows += [(f"card ms, {way}", name, float(found[f"{name}, {way}"]["reached"].split()[0])) for way in WAYS for name in ("vae", "gan", "genesis")]
-    rows += [("card calls", name, found[f"{name}, as written"]["calls a step"]) for name in ("vae", "gan", "genesis")]
+    rows += [("card calls", name, calls) for name in ("vae", "gan", "genesis") if (calls := found[f"{name}, as written"]["calls a step"])]
     rows += [(f"card ms over rows, {how}", count, ms) for how, curve in card["ms a step over rows"].items() for count, ms in curve.items()]
     rows += [("card tokens/s", what.removeprefix("Transformer, "), row["samples a second"]) for what, row in found.items() if what.startswith("Transformer")]
     rows += [("card share of the rate", what.removeprefix("Transformer, "), row["share of the bf16 rate"]) for what, row in found.items() if what.startswith("Transformer")]
     rows += [("card pictures/s", what.removeprefix("loading MNIST, "), row["samples a second"]) for what, row in found.items() if what.startswith("loading")]
+    beside = {}
+    for row in card["beside"]: beside.setdefault(row["what"], []).append(row)
+    rows += [("beside, seconds", what, statistics.median(row["seconds"] for row in rows_of)) for what, rows_of in beside.items()]
+    rows += [("beside, tokens/s", what, rows_of[0]["samples a second"]) for what, rows_of in beside.items() if what.startswith("Transformer")]
+    rows += [("card seconds", what, row["seconds"]) for what, row in found.items() if what.startswith(("MNIST", "CIFAR"))]
     rows += [(kind, row["recipe"], row[kind]) for kind in ("calls before", "calls after", "ms before", "ms after") for row in engine["table"]]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

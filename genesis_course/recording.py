@@ -197,7 +197,7 @@ def _compare(one, batch, answers):
     "A recorded step, taken back; then the step as written, which counts"
     run, player = one.run, one.player
     run.history                                                   # nothing is pending now
-    kept, dice = [(part, part.clone()) for part in _tensors(run, player)], rng_state(run.device)
+    kept, dice = [(each, each.detach().clone()) for each in _tensors(run, player)], rng_state(run.device)
     start = _outcome(player)[1]
     found = [_launch(one, batch, answers), *_outcome(player)]
     with torch.no_grad():
