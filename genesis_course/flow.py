@@ -94,7 +94,7 @@ def flow_loss(
     "Mean squared error of the prediction at random times (Lipman et al. 2023, eq. 9)"
     data, *labels = batch
     noise = torch.randn_like(data) if noise is None else noise
-    t = times(len(data)).to(data)
+    with data.device: t = times(len(data)).to(data)          # drawn where the data lie
     target = {"noise": noise, "data": data}.get(predicts)
     if target is None: target = velocity_between(noise, data, t, path)
     return (network(mix(noise, data, t, path), t, *labels)-target).square().mean()

@@ -14,9 +14,10 @@ from genesis_course.attention import Transformer, attention as compare, attentio
 from genesis_course.muon import Muon
 from genesis_course.augment import Augment, grad_cam, mixup, warp
 from genesis_course.cnn import ResNet
-from genesis_course.codeflow import ParticleDecoder, load_creation, redrawing_player
+from genesis_course.codeflow import CodeFlow, ParticleDecoder, code_loss, load_creation, redrawing_player
 from genesis_course.colour import coloured_glyphs
 from genesis_course.data import Batches, Text, digits_set, resize
+from genesis_course.diffusion import UNet, flow_player
 from genesis_course.evaluation import features, find_copies, measures, read_digits, report
 from genesis_course.gan import Discriminator, Generator, Ring, gan_players, noise, sample
 from genesis_course.genesis import (GenesisParticle, adversarial_discriminator_loss, genesis_players, load_genesis, pretraining_player,
@@ -307,10 +308,12 @@ def genesis_steps():
     model = GenesisParticle(8, 4, 10, particles=6, steps=2, width=8)
     return [pretraining_player(model), *genesis_players(model, ConvDiscriminator(8, 4, classes=10))]
 def codeflow_steps(): return [redrawing_player(ParticleDecoder(8, 4, 10, particles=6, steps=2, width=8, keys=4, told=8, bundle=2))]
+def flow_steps(): return [flow_player(UNet(8, 1, 10, widths=(8, 16), told=8))[0]]
+def code_steps(): return [flow_player(CodeFlow(4, 10, width=8).measure(torch.randn(9, 4), torch.ones(9, 4)), lambda module, batch: code_loss(module, (batch[0].flatten(1)[:, :4], batch[0].flatten(1)[:, :4].abs(), batch[1])))[0]]
 def gan_steps(): return conditional_players(ConvGenerator(4, 8, 4, classes=10), ConvDiscriminator(8, 4, classes=10), penalty=lazy_regularisation(r1_penalty, every=2))
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
-@pytest.mark.parametrize("players", [genesis_steps, codeflow_steps, gan_steps])
+@pytest.mark.parametrize("players", [genesis_steps, codeflow_steps, flow_steps, code_steps, gan_steps])
 def test_no_operation_of_a_step_crosses_over_to_the_processor(players):
     torch.manual_seed(0)
     with second_device():

@@ -484,7 +484,7 @@ def test_without_a_card_one_sentence_says_so(capsys):
     assert capsys.readouterr().out == "Only steps on a card of NVIDIA's or AMD's can be recorded. These are computed on cpu, as they are written.\n"
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no card here")
-@pytest.mark.parametrize("name", ["cnn", "vae", "gan", "genesis", "gpt", "rnn"])
+@pytest.mark.parametrize("name", ["cnn", "vae", "gan", "genesis", "gpt", "rnn", "flow"])
 def test_recorded_steps_on_a_card(name, capsys):
     def go(how):
         torch.manual_seed(0)
