@@ -99,7 +99,7 @@ def picture_range(
     data,   # [B, C, H, W]
 ):
     "`CourseError` when pictures are not in [-1, 1]"
-    if not len(data): return
+    if not len(data) or not worth_a_look(data, "pictures"): return
     low, high = data.min(), data.max()
     if not (low.isfinite() and high.isfinite()):
         raise CourseError("These images contain NaN or infinite values. Look at a batch of your "
