@@ -65,12 +65,15 @@ def kept(folder, name, module, train):
     return steps
 
 
-def creation(seed, redraw_for, flow_for, folder=None):
-    "A `Creation` of chapter 15b trained by the clock, its autoencoder, means and deviations of the codes, and the steps of both parts"
+def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, flow={"width": 60}):
+    "A `Creation` of chapter 15b trained by the clock, its autoencoder, means and deviations of the codes, and the steps of all parts"
     import torch
     from genesis_course.codeflow import CodeFlow, Creation, ParticleDecoder, code_loss, read_codes, redrawing_player
+    from genesis_course.creation import healing_loss
     from genesis_course.data import Batches, load_images, to_floats
     from genesis_course.diffusion import flow_player
+    from genesis_course.muon import Muon
+    from genesis_course.training import Player
     mnist = load_images("mnist")
     def batches(*data, size): return Batches(*data, batch_size=size, seed=seed, drop_last=True)
     torch.manual_seed(seed)
@@ -79,14 +82,19 @@ def creation(seed, redraw_for, flow_for, folder=None):
     torch.manual_seed(seed)
     began = time.process_time()
     means, stds = read_codes(redraw.module, to_floats(mnist.images))
-    prior = CodeFlow(width=60).measure(means, stds)
+    prior = CodeFlow(**flow).measure(means, stds)
     def follow():
-        player, average = flow_player(prior, code_loss)
+        player, average = flow_player(prior, code_loss, decay=decay)
         more = timed([player], batches(means, stds, mnist.labels, size=1024), flow_for-(time.process_time()-began), [average])
         prior.load_state_dict(average.module.state_dict())
         return more
     more = kept(folder, f"flow_{seed}_{flow_for:g}", prior, follow)
-    return Creation(redraw.module.generator, prior.eval()), redraw.module, (means, stds), [steps, more]
+    decoder, healing = redraw.module.generator, 0
+    if heal_for:                                   # the codes stay as they are
+        torch.manual_seed(seed)
+        player = Player(decoder, healing_loss(), Muon, lr=0.004)
+        healing = kept(folder, f"healed_{seed}_{heal_for:g}", decoder, lambda: timed([player], batches(to_floats(mnist.images), means, stds, mnist.labels, size=32), heal_for))
+    return Creation(decoder.eval(), prior.eval()), redraw.module, (means, stds), [steps, more, *[healing]*bool(heal_for)]
 
 
 def train(side, seed, seconds, folder=None):

@@ -479,6 +479,23 @@ def test_a_number_that_python_changes_is_found_out(tapes, capsys):
         patch.setattr(Tape, "record", record)
         assert "would not be those" in unrecorded(tapes, capsys, made=made)
 
+def test_a_logged_number_that_python_changes_is_found_out(tapes, capsys, monkeypatch):
+    "What Python logs does not wait: it is in the history at once"
+    def keep(run, player, batch, loss, others):
+        run.pending.append((player, "loss", run.step+1, run.epoch+1, loss.detach()))
+        for name, value in others.items(): run.curves.setdefault(name, []).append((run.step+1, value))
+    monkeypatch.setattr(training, "log_losses", keep)
+    def counted(changes):
+        seen = []
+        def inside(module, batch):
+            seen.append(0)
+            return {"loss": loss(module, batch), "seen": float(len(seen)) if changes else 3.}
+        torch.manual_seed(0)
+        return Trainer(Player(still(), inside), device="cpu", compile="graph").fit(batches(), 4)
+    assert [value for _, value in counted(False).history["seen"]] == 12*[3.] and capsys.readouterr().out == ""
+    counted(True)
+    assert capsys.readouterr().out == "The steps of player 'model' are not recorded: a number that Python logs changes.\n"
+
 def test_without_a_card_one_sentence_says_so(capsys):
     Trainer(player(), device="cpu", compile="graph").fit(batches(), 1)
     assert capsys.readouterr().out == "Only steps on a card of NVIDIA's or AMD's can be recorded. These are computed on cpu, as they are written.\n"

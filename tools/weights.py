@@ -162,14 +162,16 @@ def genesis_particle(epochs=8):
     return game.module, {"settings": game.settings, "steps": len(first.batches)+trainer.step, **drawn_digits(game), **tables}
 
 
-def creation(guidance=1.1, seed=300, seconds=(240, 60), folder=None):
-    "The particles of chapter 15b on MNIST: the first of the trainings of benchmarks/codeflow.py, by the clock, so another machine gets other weights. What that race measured travels with it"
+def creation(guidance=1.05, seed=300, seconds=(2000, 1000, 600), folder=None):
+    "The particles of chapter 15b on MNIST, an hour of one core by the clock, so another machine gets other weights: redrawing, a flow, starts that were pushed. What the race of five minutes measured travels with it"
     sys.path.insert(0, str(ROOT/"benchmarks"))
     import codeflow
-    made, autoencoder, (means, _), steps = codeflow.creation(seed, *seconds, folder)
+    redraw_for, flow_for, heal_for = seconds
+    flow = dict(width=176, blocks=3)
+    made, autoencoder, (means, _), steps = codeflow.creation(seed, redraw_for, flow_for, folder, heal_for, decay=0.999, flow=flow)
     made.prior.guidance = guidance
-    settings = dict(size=28, **codeflow.SETTINGS, flow=dict(width=60, guidance=guidance))
-    known = {"settings": settings, "steps": steps[0], "steps of the flow": steps[1], "core seconds": list(seconds)}
+    settings = dict(size=28, **codeflow.SETTINGS, flow=dict(**flow, guidance=guidance))
+    known = {"settings": settings, "steps": steps[0], "steps of the flow": steps[1], "steps from pushed starts": steps[2], "core seconds": list(seconds)}
     return made, {**known, **told_of(made, autoencoder, means, load_images("mnist"), load_images("mnist", split="test"), digits_measured), "tables": tables_of("creation")}
 
 
