@@ -65,8 +65,23 @@ def kept(folder, name, module, train):
     return steps
 
 
+def read_after(made, pushes, count=500):
+    "Share of digits that is read as asked for after so many pushes, each followed by the law of motion alone"
+    import torch
+    from genesis_course.creation import pushed
+    from genesis_course.evaluation import read_digits
+    from genesis_course.gan import noise
+    from genesis_course.genesis import Cloud
+    labels, rng = torch.arange(count) % 10, torch.Generator().manual_seed(0)
+    z, cloud = noise(count, made.latent_dim, generator=rng), made.sample_cloud(count, generator=rng)
+    with torch.no_grad():
+        path, hidden = made.move(z, labels, cloud)
+        for _ in range(pushes): path, hidden = made.move(z, labels, Cloud(pushed(path[-1], generator=rng), cloud.particle_noise))
+        return round((read_digits(made.draw(path[-1], hidden)) == labels).double().mean().item(), 3)
+
+
 def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, flow={"width": 60}):
-    "A `Creation` of chapter 15b trained by the clock, its autoencoder, means and deviations of the codes, and the steps of all parts"
+    "A `Creation` of chapter 15b trained by the clock, its autoencoder, means and deviations of the codes, the steps of all parts, and what pushes did before and after it had learned to heal"
     import torch
     from genesis_course.codeflow import CodeFlow, Creation, ParticleDecoder, code_loss, read_codes, redrawing_player
     from genesis_course.creation import healing_loss
@@ -89,12 +104,16 @@ def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, f
         prior.load_state_dict(average.module.state_dict())
         return more
     more = kept(folder, f"flow_{seed}_{flow_for:g}", prior, follow)
-    decoder, healing = redraw.module.generator, 0
+    decoder, steps, told = redraw.module.generator, [steps, more], {}
+    made = Creation(decoder.eval(), prior.eval())
+    def healed(): return {f"{pushes} pushes": read_after(made, pushes) for pushes in (0, 1, 10, 30)}
     if heal_for:                                   # the codes stay as they are
+        told["before"] = healed()
         torch.manual_seed(seed)
         player = Player(decoder, healing_loss(), Muon, lr=0.004)
-        healing = kept(folder, f"healed_{seed}_{heal_for:g}", decoder, lambda: timed([player], batches(to_floats(mnist.images), means, stds, mnist.labels, size=32), heal_for))
-    return Creation(decoder.eval(), prior.eval()), redraw.module, (means, stds), [steps, more, *[healing]*bool(heal_for)]
+        steps.append(kept(folder, f"healed_{seed}_{heal_for:g}", decoder, lambda: timed([player], batches(to_floats(mnist.images), means, stds, mnist.labels, size=32), heal_for)))
+        told["after"] = healed()
+    return made, redraw.module, (means, stds), steps, told
 
 
 def train(side, seed, seconds, folder=None):
@@ -107,7 +126,7 @@ def train(side, seed, seconds, folder=None):
     from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, sample_class
     mnist = load_images("mnist")
     if side == "codes":
-        made, _, (means, stds), steps = creation(seed, 0.8*seconds, 0.2*seconds, folder)
+        made, _, (means, stds), steps, _ = creation(seed, 0.8*seconds, 0.2*seconds, folder)
         gaussians = Creation(made.decoder, ClassGaussians().measure(means, stds, mnist.labels))
         def guided_by(scale):
             def draw(labels):

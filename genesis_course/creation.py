@@ -107,6 +107,7 @@ def healing_loss(
     share=0.5,   # of each batch, whose starts were pushed
     most=3,      # pushes before the motion that learns
     by=0.25,     # as for `pushed`
+    alike=0.1,   # weight of the same picture, drawn with dabs that are all alike
 ):
     "Loss of a `ParticleDecoder`; batches are (images in [-1, 1], means, deviations of codes, labels)"
     def loss(decoder, batch):
@@ -119,8 +120,11 @@ def healing_loss(
                 path, _ = decoder.move(codes[:rows], labels[:rows], start)
                 start = Cloud(pushed(path[-1], by), start.particle_noise)
         position = torch.cat([start.position, cloud.position[rows:]])
-        error = (decoder(codes, labels, Cloud(position, cloud.particle_noise))-images).square()
-        return {"loss": 2*error.flatten(1).sum(dim=1).mean(),
+        path, hidden = decoder.move(codes, labels, Cloud(position, cloud.particle_noise))
+        error = (decoder.draw(path[-1], hidden)-images).square()
+        mean = hidden.mean(dim=(0, 1), keepdim=True).expand_as(hidden)
+        even = (decoder.draw(path[-1], mean)-images).square() if alike else error.new_zeros(1, 1)
+        return {"loss": 2*(error.flatten(1).sum(dim=1).mean()+alike*even.flatten(1).sum(dim=1).mean()),
                 "squared error": error[rows:].mean().detach(),
                 "squared error after pushes": error[:rows].mean().detach()}
     return loss

@@ -8,10 +8,11 @@ Docs: https://genesis-course.github.io/genesis-course/backstage/recording.html.m
 __all__ = ['WARM', 'CardRecorder', 'Repeater', 'recorder_of', 'record_steps']
 
 # %% ../nbs/backstage/45_recording.ipynb #c0a1f002
+import warnings
 from contextlib import contextmanager
 import torch
 from .compiling import asking, has_hooks, shapes_of
-from .processes import tree_map
+from .processes import out_of_memory, tree_map
 from .state import rng_state, set_rng_state
 from .support import say
 
@@ -32,6 +33,11 @@ def _tensors(run, player):
     parts = [part for module in modules for kind in ("parameters", "buffers")
              for part in getattr(module, kind)()]
     return parts + [value for *_, value in _states(player) if torch.is_tensor(value)]
+
+def _scaled(run):
+    "Whether losses are scaled for numbers of 16 bits, and steps that overflow left out"
+    return bool(getattr(getattr(run.fabric, "strategy", None) and run.fabric.strategy.precision,
+                        "scaler", None))
 
 def _settings(player):
     "What is written into a recording and must not change: all but the learning rate"
@@ -57,14 +63,20 @@ class CardRecorder:
         "Inside the block calls go to the stream that recordings are made in"
         usual = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(usual)
-        with torch.cuda.stream(self.stream): yield
-        usual.wait_stream(self.stream)
+        try:
+            with torch.cuda.stream(self.stream): yield
+        finally: usual.wait_stream(self.stream)
 
     def record(self, function):
         "Pair (function that does it all again, the tensor that `function` returns each time)"
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-            result = function()
+        graph, usual = torch.cuda.CUDAGraph(), torch.cuda.get_sync_debug_mode()
+        settings = {"stream": self.stream, "capture_error_mode": "thread_local"}
+        try:
+            with self.beside(), torch.cuda.graph(graph, **settings), warnings.catch_warnings():
+                warnings.simplefilter("ignore")              # the mode calls itself a prototype
+                torch.cuda.set_sync_debug_mode("error")      # before the driver spoils the recording
+                result = function()
+        finally: torch.cuda.set_sync_debug_mode(usual)
         return graph.replay, result
 
 # %% ../nbs/backstage/45_recording.ipynb #c0a1f009
@@ -97,14 +109,17 @@ class Repeater:
         if self.seen[answers] > WARM and answers not in self.tapes: self.try_to_record(batch, answers)
         if answers not in self.tapes: return self.as_written(batch, answers)
         self.launches[answers] = count = self.launches.get(answers, 0)+1
-        if count & (count-1): _log(self, _launch(self, batch, answers), answers)
-        else: _compare(self, batch, answers)                           # 1, 2, 4, 8 …
+        if count & (count-1) and count % 1000: _log(self, _launch(self, batch, answers), answers)
+        else: _compare(self, batch, answers)              # 1, 2, 4, 8 … and every thousandth
 
     def begin(self, batch):
         "Look at the first batch, and for what cannot be recorded anyhow"
         self.shapes = shapes_of(batch)
         if self.run.ranks > 1: self.give_up("several processes share its batches.")
-        elif has_hooks(self.player.module): self.give_up("its network has hooks.")
+        elif any(has_hooks(each.module) for each in self.run.players):
+            self.give_up("its network has hooks.")
+        elif getattr(self.run, "fit_memory", False) or _scaled(self.run):
+            self.give_up("Python may repeat or leave out a step.")
         elif not all(map(torch.is_tensor, _leaves(batch))):
             self.give_up("its batches hold more than tensors.")
 
@@ -120,7 +135,9 @@ class Repeater:
 
     def where(self):
         weights = [weight for each in self.run.players for weight in each.module.parameters()]
-        return id(self.player.optimizer.state), [weight.data_ptr() for weight in weights]
+        memory = [(id(state), id(value)) for state, _, value in _states(self.player)
+                  if torch.is_tensor(value)]
+        return memory, [(weight.data_ptr(), weight.requires_grad) for weight in weights]
 
     def keep_places(self):
         "What the optimiser has replaced is put where recordings read it"
@@ -149,7 +166,11 @@ def _record(one, batch, answers):
     run, player = one.run, one.player
     groups, before = player.optimizer.param_groups, _states(player)
     one.memory = [each for each in before if torch.is_tensor(each[2])]
+    if any(value.device != run.device for *_, value in one.memory):
+        raise ValueError("its optimiser counts in Python.")
     plain, kept = [{**group} for group in groups], (run.pending, run.curves)
+    buffers = [(part, name, value) for each in run.players for part in each.module.modules()
+               for name, value in part._buffers.items()]
     if one.batch is None: one.batch = tree_map(batch, torch.clone)
     one.settings, one.places = _settings(player), one.where()
     def whole():
@@ -157,6 +178,8 @@ def _record(one, batch, answers):
         one.keep_places()
         if any(state[name] is not value and state[name] != value for state, name, value in before):
             raise ValueError("its optimiser counts in Python.")
+        if any(part._buffers[name] is not value for part, name, value in buffers):
+            raise ValueError("its network replaces a buffer.")
         return torch.stack([value.float() for *_, value in run.pending])
     try:
         for each in run.players: each.optimizer.zero_grad(set_to_none=True)
@@ -173,6 +196,7 @@ def _record(one, batch, answers):
         run.pending, run.curves = kept
         for group, old in zip(groups, plain): group.update(old)
         for state, name, value in before: state[name] = value
+        for part, name, value in buffers: part._buffers[name] = value
     slopes = [(weight, weight.grad) for weight in player.module.parameters()]
     return replay, values, names, constants, slopes
 
@@ -200,10 +224,19 @@ def _compare(one, batch, answers):
     kept, dice = [(each, each.detach().clone()) for each in _tensors(run, player)], rng_state(run.device)
     start = _outcome(player)[1]
     found = [_launch(one, batch, answers), *_outcome(player)]
-    with torch.no_grad():
-        for part, value in kept: part.copy_(value)
-    set_rng_state(dice, run.device)
-    one.as_written(batch, answers)
+    def put_back():
+        with torch.no_grad():
+            for part, value in kept: part.copy_(value)
+        set_rng_state(dice, run.device)
+    put_back()
+    try: one.as_written(batch, answers)
+    except Exception as error:
+        if not out_of_memory(error): raise
+        player.optimizer.zero_grad(set_to_none=True)
+        one.give_up("there is not enough memory for them beside a step as written.")
+        put_back()
+        run.pending = []
+        one.as_written(batch, answers)
     if one.why: return
     expected = [torch.stack([value.float() for *_, value in run.pending]), *_outcome(player)]
     scales = expected[0], expected[1], 100*(expected[2]-start)

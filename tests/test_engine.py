@@ -4,6 +4,7 @@ import copy
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from genesis_course.attention import Transformer
 from genesis_course.command import first_stage, train
 from genesis_course.compiling import asking, chance
 from genesis_course.data import Batches, Epochs, digits_set
+from genesis_course.gpu import AccumulatingTrainer
 from genesis_course.guards.shared import worth_a_look
 from genesis_course.muon import Muon, orthogonal
 from genesis_course.optim import Adam, Momentum, UpdateRule, cosine
@@ -309,9 +311,10 @@ class Tape:
         run, groups = self.run, [group for each in self.run.players for group in each.optimizer.param_groups]
         rates, places = [group["lr"] for group in groups], [part for each in run.players for part in recording._tensors(run, each)]
         before = [part.clone() for part in places]
-        values = function()
-        with torch.no_grad():
-            for part, value in zip(places, before): part.copy_(value)
+        try: values = function()
+        finally:
+            with torch.no_grad():
+                for part, value in zip(places, before): part.copy_(value)
         slopes = [(weight, weight.grad) for each in run.players for weight in each.module.parameters() if weight.grad is not None]
         self.recorded += 1
         def launch():
@@ -478,6 +481,73 @@ def test_a_number_that_python_changes_is_found_out(tapes, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tape, "record", record)
         assert "would not be those" in unrecorded(tapes, capsys, made=made)
+
+def repeater(trainer): return next(cell.cell_contents for cell in trainer.train_step.__closure__ if isinstance(cell.cell_contents, dict))[trainer.players[0]]
+
+@pytest.mark.parametrize("change", ["cleared", "loaded twice", "frozen"])
+def test_memory_that_lies_elsewhere_is_noticed(change, tapes):
+    for _ in range(4):
+        trainer = Trainer(player(), device="cpu", compile="graph").fit(batches(), 4)
+        optimizer = trainer.players[0].optimizer
+        assert not repeater(trainer).has_moved()
+        if change == "cleared": optimizer.state.clear()
+        elif change == "frozen": trainer.players[0].module[1].requires_grad_(False)
+        else:
+            for _ in range(2): optimizer.load_state_dict(optimizer.state_dict())
+        assert repeater(trainer).has_moved()
+
+def test_more_that_is_left_to_python(tapes, capsys):
+    start = "The steps of player 'model' are not recorded: "
+    class Elsewhere(UpdateRule):
+        def __init__(self, parameters, lr): super().__init__(parameters, lr=lr)
+        def update(self, theta, g, state, lr):
+            state.setdefault("step", torch.zeros((), device="meta")).add_(1)
+            theta -= lr*g
+    assert unrecorded(tapes, capsys, made=lambda: Player(still(), loss, Elsewhere)) == start+"its optimiser counts in Python.\n"
+    class Replacing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = still()
+            self.register_buffer("mean", torch.zeros(64))
+        def forward(self, x):
+            if self.training: self.mean = 0.9*self.mean+0.1*x.flatten(1).mean(dim=0).detach()
+            return self.inner(x.flatten(1)-self.mean)
+    assert unrecorded(tapes, capsys, made=lambda: Player(Replacing(), loss)) == start+"its network replaces a buffer.\n"
+    scaled = Trainer(player(module=still()), device="cpu", compile="graph")
+    scaled.fabric = SimpleNamespace(strategy=SimpleNamespace(precision=SimpleNamespace(scaler=object())))
+    repeater(scaled).begin(next(iter(batches())))
+    AccumulatingTrainer(player(), device="cpu", compile="graph", fit_memory=True).fit(batches())
+    assert capsys.readouterr().out == 2*(start+"Python may repeat or leave out a step.\n")
+
+def test_a_look_for_which_memory_is_too_small_ends_the_recording(tapes, capsys, monkeypatch):
+    full = []
+    def greedy(module, batch):
+        if full and full.pop(): raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return loss(module, batch)
+    def launched(run, slopes): full[:] = [True]
+    monkeypatch.setattr(Tape, "broken", staticmethod(launched))
+    assert "not enough memory" in unrecorded(tapes, capsys, loss=greedy)
+
+def test_a_recording_that_fails_leaves_the_card_as_it_was(monkeypatch):
+    "As PyTorch has it: where the end of a recording fails, the stream is not put back"
+    class Stream(str):
+        def wait_stream(self, other): pass
+    now = {"stream": (usual := Stream("usual")), "mode": 0}
+    @contextlib.contextmanager
+    def stream(chosen):
+        before, now["stream"] = now["stream"], chosen
+        try: yield
+        finally: now["stream"] = before
+    @contextlib.contextmanager
+    def graph(made, stream, capture_error_mode):
+        now["stream"] = stream
+        try: yield
+        finally: raise RuntimeError("operation failed due to a previous error during capture")
+    for name, fake in {"Stream": lambda device: Stream("beside"), "current_stream": lambda device: now["stream"], "stream": stream, "graph": graph, "CUDAGraph": object,
+                       "get_sync_debug_mode": lambda: now["mode"], "set_sync_debug_mode": lambda mode: now.update(mode=mode)}.items(): monkeypatch.setattr(torch.cuda, name, fake)
+    modes = []
+    with pytest.raises(RuntimeError): recording.CardRecorder("cuda").record(lambda: modes.append(now["mode"]))
+    assert now == {"stream": usual, "mode": 0} and modes == ["error"], "a wait is found before it spoils the recording"
 
 def test_a_logged_number_that_python_changes_is_found_out(tapes, capsys, monkeypatch):
     "What Python logs does not wait: it is in the history at once"

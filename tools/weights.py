@@ -168,10 +168,10 @@ def creation(guidance=1.05, seed=300, seconds=(2000, 1000, 600), folder=None):
     import codeflow
     redraw_for, flow_for, heal_for = seconds
     flow = dict(width=176, blocks=3)
-    made, autoencoder, (means, _), steps = codeflow.creation(seed, redraw_for, flow_for, folder, heal_for, decay=0.999, flow=flow)
+    made, autoencoder, (means, _), steps, pushes = codeflow.creation(seed, redraw_for, flow_for, folder, heal_for, decay=0.999, flow=flow)
     made.prior.guidance = guidance
     settings = dict(size=28, **codeflow.SETTINGS, flow=dict(**flow, guidance=guidance))
-    known = {"settings": settings, "steps": steps[0], "steps of the flow": steps[1], "steps from pushed starts": steps[2], "core seconds": list(seconds)}
+    known = {"settings": settings, "steps": steps[0], "steps of the flow": steps[1], "steps from pushed starts": steps[2], "core seconds": list(seconds), "read after pushes": pushes}
     return made, {**known, **told_of(made, autoencoder, means, load_images("mnist"), load_images("mnist", split="test"), digits_measured), "tables": tables_of("creation")}
 
 
@@ -206,7 +206,7 @@ def digits_measured(made, test, copies, their_labels):
         return {"fid": round(frechet_distance(seen, real), 3), "precision": round(precision, 3), "recall": round(recall, 3),
                 "agreement": round((read_digits(images) == wanted).double().mean().item(), 4)}
     chosen, guidance = made.prior.guidance, {}
-    for made.prior.guidance in (1., 1.1, 1.2, 1.4): guidance[str(made.prior.guidance)] = judged(sample_class(made, labels, seed=0), labels)
+    for made.prior.guidance in (1., 1.05, 1.1, 1.2): guidance[str(made.prior.guidance)] = judged(sample_class(made, labels, seed=0), labels)
     made.prior.guidance = chosen
     return {**guidance[str(chosen)], "guidance": guidance, "codes of pictures": judged(copies, their_labels),
             "floor": round(frechet_distance(features(load_images("mnist")[:10_000]), real), 3)}
