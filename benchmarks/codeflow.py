@@ -106,7 +106,7 @@ def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, f
     more = kept(folder, f"flow_{seed}_{flow_for:g}", prior, follow)
     decoder, steps, told = redraw.module.generator, [steps, more], {}
     made = Creation(decoder.eval(), prior.eval())
-    def healed(): return {f"{pushes} pushes": read_after(made, pushes) for pushes in (0, 1, 10, 30)}
+    def healed(): return {name: read_after(made, pushes) for name, pushes in {"no push": 0, "one push": 1, "ten pushes": 10, "thirty pushes": 30}.items()}
     if heal_for:                                   # the codes stay as they are
         told["before"] = healed()
         torch.manual_seed(seed)
