@@ -47,9 +47,9 @@ def sunflower(
     "Random clouds over the disc of radius 1: sunflowers (Vogel 1979), turned and shaken at random"
     golden, seed = math.pi*(3-math.sqrt(5)), torch.arange(0.5, particles, device=drawn_on)
     rng = dict(generator=generator, device=drawn_on)
-    angle = torch.add(2*math.pi*torch.rand(count, 1, **rng), seed, alpha=golden)      # [B, N]
+    angle = golden*seed + 2*math.pi*torch.rand(count, 1, **rng)                # [B, N]
     flower = (seed/particles).sqrt()[:, None]*torch.stack([angle.cos(), angle.sin()], dim=2)
-    position = torch.add(flower, torch.randn(count, particles, 2, **rng), alpha=jitter)
+    position = flower + jitter*torch.randn(count, particles, 2, **rng)
     particle_noise = torch.randn(count, particles, noise_dim, **rng)
     return Cloud(position.to(device), particle_noise.to(device))
 
@@ -131,8 +131,7 @@ def follow(
     for step in range(steps):
         hidden, force = dynamics(step, hidden, position, velocity, cloud.particle_noise, shift,
                                  scale)
-        if force_scale != 1: force = force_scale*force
-        position, velocity = euler_step(position, velocity, force, dt, damping)
+        position, velocity = euler_step(position, velocity, force_scale*force, dt, damping)
         path.append(position)
     return path, hidden
 

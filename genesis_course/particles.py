@@ -27,8 +27,8 @@ def euler_step(
     damping=1.,   # share of the velocity that a step keeps
 ):
     "Semi-implicit Euler, new (position, velocity): v ← damping·v + dt·F, then x ← x + dt·v"
-    velocity = torch.add(damping*velocity, force, alpha=dt)      # alpha: a factor on the second
-    return torch.add(position, velocity, alpha=dt), velocity
+    velocity = damping*velocity + dt*force
+    return position + dt*velocity, velocity
 
 # %% ../nbs/14_particles.ipynb #77f16f48
 def pair_forces(
@@ -74,9 +74,9 @@ def splat(
 ):
     "Density [B, height, width]: the exact mean of Σᵢ aᵢ exp(-dx²/2σx² - dy²/2σy²) over each pixel"
     if size.ndim == 2: size = size[..., None].expand_as(position)
-    across, down = (_along(position, size, width).unbind(2) if height == width       # both at once
-                    else map(_along, position.unbind(2), size.unbind(2), (width, height)))
-    return (down*density[..., None]).mT @ across                     # [B, N, H]ᵀ @ [B, N, W]
+    across = _along(position[..., 0], size[..., 0], width)           # [B, N, W]
+    down = _along(position[..., 1], size[..., 1], height)            # [B, N, H]
+    return (down*density[..., None]).mT @ across                     # [B, H, W]
 
 # %% ../nbs/14_particles.ipynb #561c90ed
 @checked
