@@ -82,9 +82,9 @@ class Heads(nn.Module):
     def project(self, x, cache=None):
         "Queries of x, keys and values of past and present, [B, H, length, D]; tokens read in all"
         B, T, C = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, C//self.heads).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(B, T, 3, self.heads, C//self.heads).permute(2, 0, 3, 1, 4)
         read = cache[2] if cache else 0
-        if self.rotary: q, k = rotate(q, read), rotate(k, read)
+        q, k, v = (*rotate(qkv[:2], read), qkv[2]) if self.rotary else qkv
         if cache: k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
         return q, k, v, read+T
 
