@@ -6,7 +6,8 @@ Every training gets the same seconds of one core, all its parts together, counte
 broken off goes on. Measured with 3,000 drawings and 5,000 test images, the same for all (2,000 of each for precision and recall); besides the features of the course, the 50 largest principal
 components of the pixels serve as a second set of features, which no network has learned.
 codes: 80 % of the time redrawing (batches of 32, bundles of three dabs), 20 % the flow (batches of 1024); the same flow guided, the same decoder with a Gaussian a class on its codes, and with the
-codes of training images (which needs those images: what the decoder can reach). game: chapter 15's two stages as its recipe has them, a fifth of the time redrawing. conv: the conditional GAN of
+codes of training images (which needs those images: what the decoder can reach). wide: as many weights as the GAN, 72 % redrawing, the rest a larger flow (batches of 512) and, four seconds of it, a
+weak one; alone, and led away from the weak one. game: chapter 15's two stages as its recipe has them, a fifth of the time redrawing. conv: the conditional GAN of
 chapter 09a at the rate of its recipe. How the particles of `codes` are built and trained was tried out on MNIST for this race; the recipes of the other two came from their chapters.
 """
 import argparse
@@ -19,12 +20,15 @@ from common import RESULTS, save
 from genesis import spread
 
 FRESH_SEED = 300
-GUIDANCE = {"codes": 1., "guided": 1.1, "firm": 1.2}
+GUIDANCE = {"codes": 1., "guided": 1.1}
 ROWS = {"conv": "convolutional GAN of chapter 09a", "game": "chapter 15: redrawing, then the game", "gaussians": "chapter 15b: redrawing, then a Gaussian a class",
         **{name: f"chapter 15b: redrawing, then a flow, guidance {scale:g}" for name, scale in GUIDANCE.items()},
-        "copies": "its decoder with codes read off training images", "floor": "3,000 training images instead of drawings"}
-TRAINED = "codes", "conv", "game"
-SETTINGS = dict(told=48, bundle=3)          # of the decoder; with the flow below 60,000 weights
+        "wide": "chapter 15b: the same with a larger flow, guidance 1", "led": "the large flow, guidance 1.05, led away from a weak one",
+        "copies": "the small flow's decoder, codes of training pictures", "floor": "3,000 training images instead of drawings"}
+TRAINED = "codes", "wide", "conv", "game"
+SETTINGS = dict(told=48, bundle=3)          # of the decoder; with the flow of `codes` below 60,000 weights
+SMALL, LARGE, WEAK = dict(width=60), dict(width=110), dict(width=32, blocks=1)      # flows; of the large one we are led away from the weak one
+SHORT = {"conv": "09a, GAN", "game": "15, game", "gaussians": "Gaussians", "codes": "flow", "guided": "flow, guided", "wide": "large flow", "led": "large flow, led", "copies": "copies", "floor": "real images"}
 MEASURES = "fid", "precision", "recall", "pixel precision", "pixel recall", "agreement"
 
 
@@ -65,26 +69,11 @@ def kept(folder, name, module, train):
     return steps
 
 
-def read_after(made, pushes, count=500):
-    "Share of digits that is read as asked for after so many pushes, each followed by the law of motion alone"
-    import torch
-    from genesis_course.creation import pushed
-    from genesis_course.evaluation import read_digits
-    from genesis_course.gan import noise
-    from genesis_course.genesis import Cloud
-    labels, rng = torch.arange(count) % 10, torch.Generator().manual_seed(0)
-    z, cloud = noise(count, made.latent_dim, generator=rng), made.sample_cloud(count, generator=rng)
-    with torch.no_grad():
-        path, hidden = made.move(z, labels, cloud)
-        for _ in range(pushes): path, hidden = made.move(z, labels, Cloud(pushed(path[-1], generator=rng), cloud.particle_noise))
-        return round((read_digits(made.draw(path[-1], hidden)) == labels).double().mean().item(), 3)
-
-
-def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, flow={"width": 60}):
+def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, flow=SMALL, rows=1024, weak_for=0.):
     "A `Creation` of chapter 15b trained by the clock, its autoencoder, means and deviations of the codes, the steps of all parts, and what pushes did before and after it had learned to heal"
     import torch
     from genesis_course.codeflow import CodeFlow, Creation, ParticleDecoder, code_loss, read_codes, redrawing_player
-    from genesis_course.creation import healing_loss
+    from genesis_course.creation import healing_loss, share_read
     from genesis_course.data import Batches, load_images, to_floats
     from genesis_course.diffusion import flow_player
     from genesis_course.muon import Muon
@@ -93,20 +82,26 @@ def creation(seed, redraw_for, flow_for, folder=None, heal_for=0., decay=0.99, f
     def batches(*data, size): return Batches(*data, batch_size=size, seed=seed, drop_last=True)
     torch.manual_seed(seed)
     redraw = redrawing_player(ParticleDecoder(28, **SETTINGS))
-    steps = kept(folder, f"redrawn_{seed}", redraw.module, lambda: timed([redraw], batches(mnist, size=32), redraw_for))
-    torch.manual_seed(seed)
+    steps = [kept(folder, f"redrawn_{seed}_{redraw_for:g}", redraw.module, lambda: timed([redraw], batches(mnist, size=32), redraw_for))]
     began = time.process_time()
     means, stds = read_codes(redraw.module, to_floats(mnist.images))
-    prior = CodeFlow(**flow).measure(means, stds)
-    def follow():
-        player, average = flow_player(prior, code_loss, decay=decay)
-        more = timed([player], batches(means, stds, mnist.labels, size=1024), flow_for-(time.process_time()-began), [average])
-        prior.load_state_dict(average.module.state_dict())
-        return more
-    more = kept(folder, f"flow_{seed}_{flow_for:g}", prior, follow)
-    decoder, steps, told = redraw.module.generator, [steps, more], {}
+    def flowing(size, seconds, began):
+        torch.manual_seed(seed)
+        prior = CodeFlow(**size).measure(means, stds)
+        def follow():
+            player, average = flow_player(prior, code_loss, decay=decay)
+            more = timed([player], batches(means, stds, mnist.labels, size=rows), seconds-(time.process_time()-began), [average])
+            prior.load_state_dict(average.module.state_dict())
+            return more
+        steps.append(kept(folder, f"flow_{size['width']}_{seed}_{seconds:g}", prior, follow))
+        return prior
+    prior = flowing(flow, flow_for-weak_for, began)
+    if weak_for: prior.weak = flowing(WEAK, weak_for, time.process_time())
+    decoder, told = redraw.module.generator, {}
     made = Creation(decoder.eval(), prior.eval())
-    def healed(): return {name: read_after(made, pushes) for name, pushes in {"no push": 0, "one push": 1, "ten pushes": 10, "thirty pushes": 30}.items()}
+    def healed():
+        ways = {"no push": {}, "ten pushes": {"pushes": 10}, "thirty pushes": {"pushes": 30}, "ten by a hand": {"pushes": 10, "hand": {"by": 1., "reach": 0.5}}, "another digit": {"another": True}}
+        return {name: round(share_read(made, **way), 3) for name, way in ways.items()}
     if heal_for:                                   # the codes stay as they are
         told["before"] = healed()
         torch.manual_seed(seed)
@@ -125,6 +120,14 @@ def train(side, seed, seconds, folder=None):
     from genesis_course.recipes import gan_game
     from genesis_course.stable_gan import EMA, ConvDiscriminator, ConvGenerator, sample_class
     mnist = load_images("mnist")
+    if side == "wide":
+        made, _, _, steps, _ = creation(seed, 0.72*seconds, 0.28*seconds, folder, flow=LARGE, rows=512, weak_for=seconds/75)
+        def led_by(lead, scale):
+            def draw(labels):
+                made.prior.lead, made.prior.guidance = lead, scale
+                return sample_class(made, labels, seed=0)
+            return draw
+        return {"wide": led_by(1., 1.), "led": led_by(1.5, 1.05)}, sum(each.numel() for each in made.parameters()), steps
     if side == "codes":
         made, _, (means, stds), steps, _ = creation(seed, 0.8*seconds, 0.2*seconds, folder)
         gaussians = Creation(made.decoder, ClassGaussians().measure(means, stds, mnist.labels))
@@ -178,15 +181,26 @@ def race(side, seed, seconds, folder=None):
 
 def table(runs):
     "A row for each name: mean and range over the seeds"
-    rows = []
+    from genesis_course.codeflow import CodeFlow, ParticleDecoder
+    decoder, small, large, weak = (sum(each.numel() for each in module.parameters()) for module in
+                                   (ParticleDecoder(28, **SETTINGS), CodeFlow(**SMALL), CodeFlow(**LARGE), CodeFlow(**WEAK)))
+    rows, weights = [], {"copies": decoder, "gaussians": decoder, "codes": decoder+small, "guided": decoder+small, "wide": decoder+large, "led": decoder+large+weak}
     for name, title in ROWS.items():
         mine = [each for each in runs if each["name"] == name]
         if not mine: continue
-        row = {"what": title, "name": name, "seeds": len(mine), "weights": mine[0]["weights"]}
+        row = {"what": title, "name": name, "short": SHORT[name], "seeds": len(mine), "weights": weights.get(name, mine[0]["weights"])}
         for measure in MEASURES:
             row[measure] = spread([each[measure] for each in mine], 2 if measure != "agreement" else 3)
         rows.append(row)
     return rows
+
+
+def store(runs, seconds):
+    "The file of results: runs of this length, and the tables of them"
+    kept = [{name: each[name] for name in ("name", "seed", *MEASURES)} for each in runs if each["name"] in ROWS]
+    rows = table(runs)
+    save("codeflow", f"MNIST, {seconds:g} seconds of one core for each training; mean and range over seeds", [{key: row[key] for key in row if key != "short"} for row in rows], ["torch"],
+         runs=runs, seconds=seconds, tables={"race": rows, "runs": kept})
 
 
 def main():
@@ -212,8 +226,8 @@ def main():
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             found = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
             runs += [{"side": side, "name": name, "seed": seed, "seconds": options.seconds, **measures} for name, measures in found.items()]
-            save("codeflow", f"MNIST, {options.seconds:g} seconds of one core for each training; mean and range over seeds", table(runs), ["torch"], runs=runs,
-                 seconds=options.seconds, tables={"race": table(runs), "runs": [{name: each[name] for name in ("name", "seed", *MEASURES)} for each in runs]})
+            store(runs, options.seconds)
+    store(runs, options.seconds)
 
 
 if __name__ == "__main__": main()

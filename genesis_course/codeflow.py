@@ -290,6 +290,8 @@ class CodeScale(nn.Module):
         self.scale.copy_((means.var(dim=0)+stds.square().mean(dim=0)).sqrt())
         return self
 
+    def unscaled(self, x): return self.centre + self.scale*x
+
 # %% ../nbs/15b_codeflow.ipynb #5e670b1a
 class ToldNet(nn.Module):
     "x [B, inputs] and what it is told [B, told] → [B, inputs]: blocks with a shift and a scale each"
@@ -324,10 +326,12 @@ class CodeFlow(CodeScale):
         blocks=2,        # of the network
         calls=10,        # steps of Heun's method from noise to code
         guidance=1.,     # 1: as asked; above: more so than asked
+        weak=None,       # a weaker `CodeFlow` of the same codes, to be led away from
+        lead=1.5,        # how far; 1: not at all
     ):
         super().__init__(latent_dim)
-        self.classes, self.calls, self.guidance = classes, calls, guidance
-        self.net = ToldNet(latent_dim, 8+classes, width, blocks)
+        self.classes, self.calls, self.guidance, self.lead = classes, calls, guidance, lead
+        self.net, self.weak = ToldNet(latent_dim, 8+classes, width, blocks), weak
 
     def forward(self, x, t, labels=None):
         "Velocities; without labels: towards codes of any class"
@@ -336,11 +340,15 @@ class CodeFlow(CodeScale):
         if self.training: told = told*(torch.rand(len(x), 1, device=x.device) > 0.1)   # or untold
         return self.net(x, torch.cat([waves(t), told], dim=1))
 
+    def velocity(self, labels):
+        asked = guided(self, labels, self.guidance)
+        if self.weak is None: return asked
+        return lambda x, t: asked(x, t) + (self.lead-1)*(self(x, t, labels)-self.weak(x, t, labels))
+
     @checked
     def carry(self, noise, labels):
         "Codes [B, latent_dim] for noise of the same shape"
-        velocity = guided(self, labels, self.guidance)
-        return self.centre + self.scale*heun(velocity, noise, steps_to(self.calls).to(noise))
+        return self.unscaled(heun(self.velocity(labels), noise, steps_to(self.calls).to(noise)))
 
 # %% ../nbs/15b_codeflow.ipynb #85b90033
 def code_loss(
@@ -358,7 +366,8 @@ def load_creation(
 ):
     "A trained `Creation` in evaluation mode, and what is known about it"
     weights, about = load_weights(source)
-    def make(flow=None, **settings):
+    def make(flow=None, weak=None, **settings):
         decoder = ParticleDecoder(**settings)
-        return Creation(decoder, CodeFlow(decoder.latent_dim, decoder.classes, **(flow or {})))
+        def flowing(**sizes): return CodeFlow(decoder.latent_dim, decoder.classes, **sizes)
+        return Creation(decoder, flowing(weak=weak and flowing(**weak), **(flow or {})))
     return built(make, source, weights, about).eval(), about

@@ -62,16 +62,14 @@ class FromCloud(nn.Module):
         return self.generator(z, labels, Cloud(position, particle_noise))
 
 class GuidedFlow(nn.Module):
-    "The velocity that a `CodeFlow` follows, its guidance included: x, t, labels → velocities"
+    "The velocity that a prior follows, its guidance included: x, t, labels → velocities"
     def __init__(self,
-        flow,   # a `CodeFlow`
+        prior,   # a `CodeFlow`
     ):
         super().__init__()
-        self.flow = flow
+        self.prior = prior
 
-    def forward(self, x, t, labels):
-        free = self.flow(x, t)
-        return free + self.flow.guidance*(self.flow(x, t, labels)-free)
+    def forward(self, x, t, labels): return self.prior.velocity(labels)(x, t)
 
 # %% ../nbs/backstage/39_shipped.ipynb #d0009772
 def _filled(module, source, prefix=""):
@@ -150,11 +148,11 @@ def _decoder(source="creation"):
 
 # %% ../nbs/backstage/39_shipped.ipynb #0e4e4368
 def _encoder():
-    settings = _settings("genesis_encoder")
+    settings = _settings("creation_encoder")
     reader = ConvDiscriminator(28, settings["width"])
     last = nn.Linear(reader.head.in_features, settings["latent_dim"]+10)
     layers = nn.Sequential(*reader.layers, last)
-    return *_filled(layers, "genesis_encoder", "layers."), _pictures(28)
+    return *_filled(layers, "creation_encoder", "layers."), _pictures(28)
 
 def _levels():
     tiles = torch.randint(len(TILES)+1, (3, ROWS, COLUMNS))
@@ -176,7 +174,9 @@ SHIPPED = {
     "creation_flow": _code_flow, "creation_decoder": _decoder,
     "signs_flow": functools.partial(_code_flow, "letters"),
     "signs_decoder": functools.partial(_decoder, "letters"), "composer": _composer,
-    "genesis_encoder": _encoder, "levels": _levels,
+    "inks_flow": functools.partial(_code_flow, "inks"),
+    "inks_decoder": functools.partial(_decoder, "inks"),
+    "creation_encoder": _encoder, "levels": _levels,
     "lean": functools.partial(_translator, "lean", 1, 1),
     "fill": functools.partial(_translator, "fill", 1, 3),
     "trace": functools.partial(_translator, "trace", 3, 1),

@@ -173,6 +173,21 @@ def test_guidance_leads_away_from_codes_of_any_class():
         assert 0.08 < apart.float().mean() < 0.12
 
 
+def test_a_flow_is_led_away_from_a_weaker_one():
+    "Karras et al. 2024: at 1 the flow itself, above further along what it has before the weaker one; its own guidance stays"
+    torch.manual_seed(0)
+    (flow, weak), (z, labels) = [CodeFlow(6, 3, width=width, calls=2).eval() for width in (8, 4)], given()
+    for each in (flow, weak): nn.init.normal_(each.net.leave.weight)
+    flow.guidance, t = 1.4, torch.full((4,), 0.3)
+    with torch.no_grad():
+        alone = flow.carry(z, labels)
+        flow.weak, flow.lead = weak, 1.
+        assert torch.equal(flow.carry(z, labels), alone)
+        flow.lead = 1.7
+        expected = flow(z, t) + 1.4*(flow(z, t, labels)-flow(z, t)) + 0.7*(flow(z, t, labels)-weak(z, t, labels))
+        assert torch.allclose(flow.velocity(labels)(z, t), expected, atol=1e-5) and not torch.allclose(flow.carry(z, labels), alone)
+
+
 @pytest.mark.slow
 def test_a_flow_learns_codes_of_two_classes():
     torch.manual_seed(0)
@@ -296,9 +311,20 @@ def test_a_push_heals_by_the_law_alone(seed):
 
 def test_pushes_go_in_all_directions_and_equally_far():
     position = torch.randn(500, 7, 2, generator=rng())
-    way = pushed(position, 0.4, rng())-position
+    way = pushed(position, 0.4, generator=rng())-position
     assert torch.allclose(way.norm(dim=2), torch.tensor(0.4), atol=1e-5) and torch.allclose(way, way[:, :1].expand_as(way), atol=1e-6)
-    assert way[:, 0].mean(dim=0).norm() < 0.05 and torch.equal(pushed(position, 0.4, rng()), position+way)
+    assert way[:, 0].mean(dim=0).norm() < 0.05 and torch.equal(pushed(position, 0.4, generator=rng()), position+way)
+
+
+def test_a_hand_throws_what_is_near_it_and_a_wide_one_everything_alike():
+    position = torch.randn(500, 7, 2, generator=rng())
+    way = pushed(position, 0.4, 0.2, rng())-position
+    assert way.norm(dim=2).max() <= 0.4 and (way.norm(dim=2) < 0.04).float().mean() > 0.5 and way.norm(dim=2).max() > 0.35
+    most = way.gather(1, way.norm(dim=2).argmax(dim=1)[:, None, None].expand(-1, 1, 2))
+    assert (way[..., 0]*most[..., 1]-way[..., 1]*most[..., 0]).abs().max() < 1e-5 and ((way*most).sum(dim=2) > -1e-6).all(), "all of a cloud in one direction"
+    assert torch.allclose(pushed(position, 0.4, 1e4, rng()), pushed(position, 0.4, generator=rng()), atol=1e-5)
+    strong = torch.linspace(0, 1, 500)[:, None, None]
+    assert torch.allclose((pushed(position, strong, generator=rng())-position).norm(dim=2), strong[:, 0].expand(-1, 7), atol=1e-5), "each as far as it is told"
 
 def test_healing_is_learned_from_starts_that_were_pushed():
     "A decoder that is trained on pushed starts redraws from them better than it did; the rows that were not pushed stay as the loss says"
@@ -313,6 +339,17 @@ def test_healing_is_learned_from_starts_that_were_pushed():
     values = loss(decoder, batch)
     plain = healing_loss(share=0.5, most=2, alike=0.)(decoder, batch)
     assert values["loss"] > 0 and set(plain) == {"loss", "squared error", "squared error after pushes"}
+
+
+def test_shipped_inks_draw_digits_of_one_hue_each():
+    "Read in the brightest ink of each pixel; every picture has a clear hue, and all parts of the wheel occur"
+    made, about = load_creation("inks")
+    labels = torch.arange(300) % 10
+    drawn = sample_class(made, labels, seed=5)
+    assert drawn.shape == (300, 3, 28, 28) and (read_digits(drawn.amax(dim=1, keepdim=True)) == labels).float().mean() > 0.9
+    ink = drawn.add(1).mean(dim=(2, 3))
+    assert ((ink.amax(dim=1)-ink.amin(dim=1))/ink.amax(dim=1)).median() > 0.6 and ink.argmax(dim=1).bincount(minlength=3).min() > 50
+    assert about["hues"] > 0.9
 
 
 @pytest.mark.slow
@@ -331,7 +368,7 @@ def test_shipped_letters_are_read_as_asked_for():
 def test_weights_that_draw_on_request_are_small():
     from pathlib import Path
     import genesis_course
-    for name, most in {"genesis": 200_000, "letters": 200_000, "creation": 600_000}.items():
+    for name, most in {"genesis": 200_000, "letters": 200_000, "inks": 200_000, "creation": 600_000}.items():
         assert (Path(genesis_course.__file__).parent/"weights"/f"{name}.safetensors").stat().st_size < most, name
 
 
@@ -369,7 +406,7 @@ def test_colours_are_those_of_the_place_and_white_paint_is_grey():
 def test_digits_and_letters_are_drawn_and_what_is_unknown_is_named(tmp_path):
     assert drawer("genesis")[1] == drawer("creation")[1] == "0123456789" and len(drawer("letters")[1]) == 62
     assert create("Ab7", size=16, seed=1).shape == create("Ab7", size=16, seed=1, source="letters").shape == (1, 1, 16, 52)
-    assert torch.equal(create("26", size=16, seed=1), create(26, size=16, seed=1, source="genesis"))
+    assert torch.equal(create("26", size=16, seed=1), create(26, size=16, seed=1, source="creation"))
     assert create("7", frames=3, size=16, seed=1, colour=True).shape == (3, 3, 16, 16)
     message_of(lambda: create("naïve 7?"), "letters and digits", "0 to 9, A to Z, a to z", "it does not know 'ï', ' ', '?'")
     message_of(lambda: create("a1b", source="creation"), "each from 0 to 9", "it does not know 'a', 'b'")
@@ -394,6 +431,9 @@ def test_bad_numbers_are_named():
     message_of(lambda: even_cloud(3, 0), "particles")
     message_of(lambda: CodeFlow(width=0), "width")
     message_of(lambda: CodeFlow(classes=1), "classes")
+    message_of(lambda: CodeFlow(6, 3, weak=ClassGaussians()), "a weaker CodeFlow", "ClassGaussians")
+    message_of(lambda: CodeFlow(6, 3, weak=CodeFlow(5, 3)), "same length", "6 numbers and 3 classes", "5 and 3")
+    message_of(lambda: CodeFlow(6, 3, lead=-1), "lead")
     message_of(lambda: redrawing_player(stirred(), beta=-1), "beta")
     message_of(lambda: redrawing_player(stirred(), lr=0), "learning rate")
     message_of(lambda: redrawing_player("decoder"), "A network is needed")

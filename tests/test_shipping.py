@@ -41,7 +41,7 @@ def test_every_file_of_weights_is_among_the_shipped_models(monkeypatch):
         return load(source)
     monkeypatch.setattr(rooms, "load_weights", noted)
     for name in SHIPPED: shipped(name)
-    assert used | {"genesis", "creation", "letters"} == {path.stem for path in (ROOT/"genesis_course"/"weights").glob("*.safetensors")}
+    assert used | {"genesis", "creation", "letters", "inks"} == {path.stem for path in (ROOT/"genesis_course"/"weights").glob("*.safetensors")}
 
 
 def test_creation_is_refused_with_its_line_and_its_parts_do_what_it_does():
@@ -50,12 +50,12 @@ def test_creation_is_refused_with_its_line_and_its_parts_do_what_it_does():
     ask, draw = (open_onnx(export_onnx(part.module, part.inputs)) for part in (flow, decoder))
     z, labels, position = whole.inputs.values()
     def velocity(x, t): return run_onnx(ask, x, torch.full((len(x),), t), labels)[0]
-    x, times = z, steps_to(flow.module.flow.calls).tolist()
+    x, times = z, steps_to(flow.module.prior.calls).tolist()
     for t, later in zip(times, times[1:]):                                       # Heun's method, as whoever serves the graph writes it
         slope = velocity(x, t)
         ahead = x + (later-t)*slope
         x = x + (later-t)*(slope+velocity(ahead, later))/2 if later < 1 else ahead
-    picture, = run_onnx(draw, flow.module.flow.centre + flow.module.flow.scale*x, labels, position)
+    picture, = run_onnx(draw, flow.module.prior.unscaled(x), labels, position)
     assert (picture-whole.module(z, labels, position)).abs().max() < 1e-4
 
 

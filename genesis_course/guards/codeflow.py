@@ -61,10 +61,20 @@ class Creation:
                           f"CodeFlow has; this {type(prior).__name__} has none.")
 
 class CodeFlow:
-    def __init__(self, latent_dim=32, classes=10, width=72, blocks=2, calls=10, guidance=1.):
+    def __init__(self, latent_dim=32, classes=10, width=72, blocks=2, calls=10, guidance=1.,
+                 weak=None, lead=1.5):
         check_counts(latent_dim=latent_dim, width=width, blocks=blocks, calls=calls)
         check_int("classes", classes, 2)
         check_number("guidance", guidance, open=False)
+        check_number("lead", lead, open=False)
+        if weak is None: return
+        if not hasattr(weak, "guidance"):
+            raise CourseError("A CodeFlow is led away from a weaker CodeFlow; this is "
+                              f"{describe(weak)}.")
+        if (weak.latent_dim, weak.classes) != (latent_dim, classes):
+            raise CourseError("The weaker CodeFlow must make codes of the same length for the same "
+                              f"classes: {latent_dim} numbers and {classes} classes; it has "
+                              f"{weak.latent_dim} and {weak.classes}.")
 
     def carry(self, noise, labels):
         check_codes(noise, self.latent_dim, self)
