@@ -56,8 +56,8 @@ def safetensors(tensors, **about):
 
 
 def genesis():
-    tensors, about = parts_of("genesis")
-    encoder, _ = parts_of("genesis_encoder")
+    tensors, about = parts_of("creation")
+    encoder, _ = parts_of("creation_encoder")
     return safetensors({**tensors, **{f"encoder.{name}": value for name, value in encoder.items()}}, settings=about["settings"])
 
 

@@ -1,78 +1,94 @@
-// The genesis particle of chapter 15: random clouds, one learned law of motion, a brush.
+// The particles of chapter 15b: a flow from noise to a code, an even cloud, one learned law that is told something else in each step, a brush.
 
-class GenesisParticle {
+const silu = x => x.map(value => value / (1 + Math.exp(-value)));
+
+class Creation {
   constructor(weights, settings) {
-    Object.assign(this, { latent_dim: 32, classes: 10, steps: 4, width: 40, heads: 2, noise_dim: 8, octaves: 3, dt: 0.5, damping: 0.7, sigma: 0.09 }, settings);
+    Object.assign(this, { latent_dim: 32, classes: 10, particles: 40, steps: 4, width: 40, keys: 16, octaves: 3, dt: 0.5, damping: 0.7, sigma: 0.09, calls: 10 }, settings);
     this.weights = weights;
+    this.usual = Math.min(1, 1.5 / this.bundle);            // density of a dab whose number is 0
   }
 
   layer(name, x, rows) { return linear(x, rows, this.weights[name + ".weight"], this.weights[name + ".bias"]); }
 
-  // A sunflower, turned and shaken at random
+  // Velocity of the flow, or of the weak one, at x; wish: the share of each class, all 0 for any
+  velocity(x, t, wish, which = "flow") {
+    const { width, blocks } = this[which], net = (name, y) => this.layer((which === "weak" ? "prior.weak.net." : "prior.net.") + name, y, 1), told = new Floats(8 + this.classes), ones = new Floats(width).fill(1), zeros = new Floats(width);
+    for (let k = 0; k < 4; k++) { told[k] = Math.sin(t * Math.PI / 2 * 2 ** k); told[k + 4] = Math.cos(t * Math.PI / 2 * 2 ** k); }
+    told.set(wish, 8);
+    const said = net("tell", told), hidden = net("enter", x);
+    for (let b = 0; b < blocks; b++) {
+      const units = net("inner." + b, layerNorm(hidden, 1, ones, zeros)), at = 2 * b * width;
+      add(hidden, net("outer." + b, silu(units.map((value, k) => (1 + said[at + width + k]) * value + said[at + k]))));
+    }
+    return net("leave", hidden);
+  }
+
+  // From noise to a code: Heun's method, guided, and led away from the weak flow
+  code(noise, wish) {
+    const { calls, weights, classes } = this, { guidance, lead } = this.flow;
+    const slope = (x, t) => {
+      const asked = this.velocity(x, t, wish), weak = this.velocity(x, t, wish, "weak"), any = guidance === 1 ? asked : this.velocity(x, t, new Floats(classes));
+      return asked.map((value, k) => any[k] + guidance * (value - any[k]) + (lead - 1) * (value - weak[k]));
+    };
+    let x = noise;
+    for (let n = 0; n < calls; n++) {
+      const first = slope(x, n / calls), ahead = x.map((value, k) => value + first[k] / calls), second = n + 1 < calls ? slope(ahead, (n + 1) / calls) : first;
+      x = x.map((value, k) => value + (first[k] + second[k]) / 2 / calls);
+    }
+    return x.map((value, k) => weights["prior.centre"][k] + weights["prior.scale"][k] * value);
+  }
+
+  // A sunflower, shaken at random
   cloud(count, random, jitter = 0.05) {
-    const position = new Floats(2 * count), turn = 2 * Math.PI * random.uniform(), golden = Math.PI * (3 - Math.sqrt(5));
+    const golden = Math.PI * (3 - Math.sqrt(5)), place = (i, wave) => Math.sqrt((i + 0.5) / count) * wave(golden * (i + 0.5)) + jitter * random.normal();
+    return Floats.from({ length: 2 * count }, (_, k) => place(k >> 1, k % 2 ? Math.sin : Math.cos));
+  }
+
+  // Every particle looks at all: softmax(Q Kᵀ/√d) V
+  glance(hidden, count) {
+    const { width, keys } = this, qkv = linear(hidden, count, this.weights["decoder.dynamics.glance.qkv.weight"]), size = 2 * keys + width;
+    const q = new Floats(count * keys), k = q.slice(), v = new Floats(count * width);
     for (let i = 0; i < count; i++) {
-      const angle = golden * (i + 0.5) + turn, radius = Math.sqrt((i + 0.5) / count);
-      position[2 * i] = radius * Math.cos(angle) + jitter * random.normal();
-      position[2 * i + 1] = radius * Math.sin(angle) + jitter * random.normal();
+      for (let d = 0; d < keys; d++) { q[i * keys + d] = qkv[i * size + d] / Math.sqrt(keys); k[i * keys + d] = qkv[i * size + keys + d]; }
+      for (let d = 0; d < width; d++) v[d * count + i] = qkv[i * size + 2 * keys + d];
     }
-    return { position, noise: random.normals(count * this.noise_dim) };
+    const weights = linear(q, count, k);
+    for (let i = 0; i < count; i++) softmax(weights.subarray(i * count, (i + 1) * count));
+    return linear(weights, count, v);
   }
 
-  // Every particle attends to all: softmax(Q Kᵀ/√d) V, head by head
-  interaction(hidden, count) {
-    const { width, heads } = this, size = width / heads, all = new Floats(count * width);
-    const qkv = this.layer("dynamics.attention.qkv", hidden, count), q = new Floats(count * size), k = q.slice(), v = q.slice();
-    for (let h = 0; h < heads; h++) {
-      for (let i = 0; i < count; i++) for (let d = 0; d < size; d++) {
-        const at = i * 3 * width + h * size + d;
-        q[i * size + d] = qkv[at] / Math.sqrt(size);
-        k[i * size + d] = qkv[at + width];
-        v[d * count + i] = qkv[at + 2 * width];
-      }
-      const weights = linear(q, count, k);
-      for (let i = 0; i < count; i++) softmax(weights.subarray(i * count, (i + 1) * count));
-      const found = linear(weights, count, v);
-      for (let i = 0; i < count; i++) for (let d = 0; d < size; d++) all[i * width + h * size + d] = found[i * size + d];
-    }
-    return this.layer("dynamics.attention.out", all, count);
-  }
-
-  // Positions after each step, and the brush of each particle: [σx, σy, density], from a cloud and a condition
-  move(start, noise, condition) {
-    const { width, steps, octaves, noise_dim, dt, damping, weights } = this, count = start.length / 2;
-    const film = this.layer("dynamics.film.2", relu(this.layer("dynamics.film.0", condition, 1)), 1);
-    const inputs = 4 + 4 * octaves + noise_dim, seen = new Floats(count * inputs);
-    let position = start;
+  // Positions after each step, and the dabs of each particle: [σx, σy, density, dx, dy] each, from a cloud and a condition
+  move(start, condition) {
+    const { width, steps, octaves, dt, damping, weights } = this, count = start.length / 2, inputs = 4 + 4 * octaves, seen = new Floats(count * inputs);
+    const said = this.layer("decoder.dynamics.tell.2", silu(this.layer("decoder.dynamics.tell.0", condition, 1)), 1), law = (name, x) => this.layer("decoder.dynamics." + name, x, count);
     const hidden = new Floats(count * width), velocity = new Floats(2 * count), path = [start];
-    const norm = name => layerNorm(hidden, count, weights[name + ".weight"], weights[name + ".bias"]);
+    const norm = name => layerNorm(hidden, count, weights[`decoder.dynamics.${name}.weight`], weights[`decoder.dynamics.${name}.bias`]);
+    let position = start;
     for (let step = 0; step < steps; step++) {
-      for (let i = 0; i < count; i++) {
-        const row = i * inputs, waves = 2 * octaves;
-        for (let axis = 0; axis < 2; axis++) {
-          const x = position[2 * i + axis];
-          seen[row + axis] = x;
-          seen[row + 2 + axis] = velocity[2 * i + axis];
-          for (let k = 0; k < octaves; k++) {
-            const phase = x * Math.PI / 2 * 2 ** k;
-            seen[row + 4 + axis * octaves + k] = Math.sin(phase);
-            seen[row + 4 + waves + axis * octaves + k] = Math.cos(phase);
-          }
+      const told = said.subarray(3 * step * width, 3 * (step + 1) * width);
+      for (let i = 0; i < count; i++) for (let axis = 0; axis < 2; axis++) {
+        const row = i * inputs + axis, x = position[2 * i + axis], waves = i * inputs + 4 + axis * octaves;
+        seen[row] = x;
+        seen[row + 2] = velocity[2 * i + axis];
+        for (let k = 0; k < octaves; k++) {
+          const phase = x * Math.PI / 2 * 2 ** k;
+          seen[waves + k] = Math.sin(phase);
+          seen[waves + 2 * octaves + k] = Math.cos(phase);
         }
-        for (let k = 0; k < noise_dim; k++) seen[row + inputs - noise_dim + k] = noise[i * noise_dim + k];
       }
-      add(hidden, this.layer("dynamics.embed", seen, count));
-      for (let i = 0; i < count; i++) for (let k = 0; k < width; k++) hidden[i * width + k] += film[k] + weights["dynamics.step_embedding"][step * width + k];
-      add(hidden, this.interaction(norm("dynamics.norm1"), count));
-      const scaled = norm("dynamics.norm2");
-      for (let i = 0; i < count; i++) for (let k = 0; k < width; k++) scaled[i * width + k] *= 1 + film[width + k];
-      add(hidden, this.layer("dynamics.mlp.2", relu(this.layer("dynamics.mlp.0", scaled, count)), count));
-      const force = this.layer("dynamics.force", hidden, count);
+      add(hidden, law("embed", seen));
+      for (let k = 0; k < hidden.length; k++) hidden[k] += told[k % width];
+      add(hidden, this.glance(norm("norm1"), count));
+      const inner = law("inner", norm("norm2"));
+      add(hidden, law("outer", relu(inner.map((value, k) => (1 + told[width + k % (2 * width)]) * value))));
+      const force = law("force", hidden);
       for (let k = 0; k < velocity.length; k++) velocity[k] = damping * velocity[k] + dt * force[k];
       position = position.map((value, k) => value + dt * velocity[k]);
       path.push(position);
     }
-    const brush = this.layer("splat_head", hidden, count).map((value, k) => Math.exp(1.5 * Math.tanh(value)) * (k % 3 < 2 ? this.sigma : 1));
+    const factor = [this.sigma, this.sigma, this.usual];
+    const brush = this.layer("decoder.brush", hidden, count).map((value, k) => k % 5 < 3 ? factor[k % 5] * Math.exp(1.5 * Math.tanh(value)) : 0.15 * Math.tanh(value));
     return { path, brush };
   }
 }
@@ -100,64 +116,66 @@ const ease = share => share < 1 ? share * share * (3 - 2 * share) : 1;
 const squash = x => x / Math.sqrt(1 + x * x);
 const mix = (a, b, share) => a.map((value, k) => value + share * (b[k] - value));
 
-// The brush of chapter 14 on a canvas: painting 1 - exp(-density) over and over adds up densities.
-// A dab is an image, made once for each of 48 densities and 8 colours, and stretched to its σx and σy.
+// The brush of chapter 14: densities add up, and a share 1 - exp(-density) of each pixel is covered. The faster a particle, the warmer its colour.
 class Brush {
-  constructor() { this.dabs = new Map(); }
+  constructor(bundle) { Object.assign(this, { bundle, sheet: sheet() }); }
 
-  dab(density, speed) {
-    const level = Math.round(47 * Math.min(Math.max(Math.log(density) / 3 + 0.5, 0), 1)), tint = Math.round(7 * Math.min(speed, 1)), key = 8 * level + tint;
-    if (this.dabs.has(key)) return this.dabs.get(key);
-    const side = 64, canvas = sheet(), image = new ImageData(side, side), most = Math.exp(3 * (level / 47 - 0.5));
-    const warm = tint / 7, colour = [255, 255 - 150 * warm ** 1.3, 255 - 215 * Math.sqrt(warm) * (1 - warm / 3)];
-    canvas.width = canvas.height = side;
-    for (let i = 0; i < side * side; i++) {
-      const x = (i % side + 0.5) / side * 7 - 3.5, y = (Math.floor(i / side) + 0.5) / side * 7 - 3.5;
-      image.data.set([...colour, 255 * (1 - Math.exp(-most * Math.exp(-(x * x + y * y) / 2)))], 4 * i);
-    }
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    this.dabs.set(key, canvas);
-    return canvas;
-  }
-
-  // position: [2N] before it is squashed; brush: [3N]; a square of the canvas at (left, top)
+  // position: [2N] before it is squashed; brush: [5·bundle·N]; a square of the canvas at (left, top)
   paint(context, position, brush, speed, left, top, side) {
-    for (let i = 0; i < position.length / 2; i++) {
-      const half = side / 2, w = 7 * brush[3 * i] * half, h = 7 * brush[3 * i + 1] * half;
-      const x = left + (squash(position[2 * i]) + 1) * half, y = top + (squash(position[2 * i + 1]) + 1) * half;
-      context.drawImage(this.dab(brush[3 * i + 2], speed ? speed[i] : 0), x - w / 2, y - h / 2, w, h);
+    const moving = speed.some(value => value > 0.02), size = Math.min(Math.round(side), moving ? 112 : 224), half = size / 2, across = new Floats(size);
+    const [density, green, blue] = [0, 0, 0].map(() => new Floats(size * size)), image = new ImageData(size, size), pixels = image.data;
+    for (let d = 0; d < brush.length; d += 5) {
+      const i = Math.floor(d / 5 / this.bundle), sx = brush[d] * half, sy = brush[d + 1] * half, warm = Math.min(speed[i], 1);
+      const x = (squash(position[2 * i] + brush[d + 3]) + 1) * half - 0.5, y = (squash(position[2 * i + 1] + brush[d + 4]) + 1) * half - 0.5;
+      const first = Math.max(0, Math.ceil(x - 3.3 * sx)), last = Math.min(size - 1, Math.floor(x + 3.3 * sx)), end = Math.min(size - 1, y + 3.3 * sy);
+      const less = [150 * warm ** 1.3, 215 * Math.sqrt(warm) * (1 - warm / 3)];
+      for (let c = first; c <= last; c++) across[c] = brush[d + 2] * Math.exp(-((c - x) ** 2) / (2 * sx * sx));
+      for (let r = Math.max(0, Math.ceil(y - 3.3 * sy)); r <= end; r++) {
+        const down = Math.exp(-((r - y) ** 2) / (2 * sy * sy)), row = r * size;
+        for (let c = first; c <= last; c++) density[row + c] += down * across[c];
+        if (moving) for (let c = first; c <= last; c++) { green[row + c] += less[0] * down * across[c]; blue[row + c] += less[1] * down * across[c]; }
+      }
     }
+    for (let k = 0; k < density.length; k++) if (density[k] > 0.002) {
+      pixels[4 * k] = 255;
+      pixels[4 * k + 1] = 255 - green[k] / density[k];
+      pixels[4 * k + 2] = 255 - blue[k] / density[k];
+      pixels[4 * k + 3] = 255 * (1 - Math.exp(-density[k]));
+    }
+    if (this.sheet.width !== size) this.sheet.width = this.sheet.height = size;
+    this.sheet.getContext("2d").putImageData(image, 0, 0);
+    context.drawImage(this.sheet, left, top, side, side);
   }
 }
 
-// Where one digit of the page is in its life. A flow leads from where its particles are, over stops, to the last of the law.
+// Where one digit of the page is in its life. Its way leads from where its particles are, over stops, to the last of the law.
 class Digit {
   constructor(model, random) { Object.assign(this, { model, random }); }
 
   renew(count) {
     this.cloud = this.model.cloud(count, this.random);
     if (!this.own) this.z = this.random.normals(this.model.latent_dim);
-    this.position = this.cloud.position;
+    this.position = this.cloud;
     this.velocity = new Floats(2 * count);
     this.speed = new Floats(count);
     this.brush = null;
   }
 
-  // What is asked for: noise, and classes; a walk from one class to the other mixes them
+  // What the law is told: the code, and the share of each class; a walk from one class to the other mixes them
   condition(noise, from, to, share) {
-    const asked = new Floats(this.model.latent_dim + this.model.classes);
-    asked.set(this.z.map(value => (this.own ? 1 : noise) * value));
-    asked[this.model.latent_dim + from] += 1 - share;
-    asked[this.model.latent_dim + to] += share;
-    return asked;
+    const { latent_dim, classes } = this.model, wish = new Floats(classes), told = new Floats(latent_dim + classes);
+    wish[from] += 1 - share;
+    wish[to] += share;
+    told.set(this.own ? this.z : this.model.code(this.z.map(value => noise * value), wish));
+    told.set(wish, latent_dim);
+    return told;
   }
 
-  // Let the law act on a start, and remember the way from here; eased: first 70 % of the way back to the first cloud, or all of it
-  flow(condition, eased) {
-    const start = eased ? mix(this.position, this.cloud.position, this.inked ? 1 : 0.7) : this.cloud.position;
+  // Let the law act, from where the particles are or from a new cloud; ink first becomes the cloud
+  flow(condition, onwards) {
+    const { path, brush } = this.model.move(onwards && !this.inked ? this.position : this.cloud, condition);
+    this.stops = onwards && this.inked ? [this.position, ...path] : path;
     this.inked = false;
-    const { path, brush } = this.model.move(start, this.cloud.noise, condition);
-    this.stops = eased ? [this.position, ...path] : path;
     this.brushes = [this.brush || brush, brush];
     this.steps = path;
     this.moment = this.age = 0;
@@ -168,7 +186,7 @@ class Digit {
   ink(strokes) {
     const points = strokes.flat(), count = this.speed.length, raw = u => u / Math.sqrt(1.001 - Math.min(1, u * u));
     this.position = Floats.from({ length: 2 * count }, (_, k) => raw(points[Math.floor((k >> 1) / count * points.length)][k % 2]));
-    this.brush = Floats.from({ length: 3 * count }, (_, k) => k % 3 < 2 ? 0.07 : 1.5);
+    this.brush = Floats.from({ length: 5 * count * this.model.bundle }, (_, k) => [0.07, 0.07, 1.5 * this.model.usual, 0, 0][k % 5]);
     this.inked = this.own = true;
   }
 
@@ -204,7 +222,7 @@ class Digit {
 }
 
 function genesisPage(weights, about) {
-  const model = new GenesisParticle(weights, about.settings), encoder = new DigitEncoder(weights), brush = new Brush(), random = randomNumbers(Date.now());
+  const model = new Creation(weights, about.settings), encoder = new DigitEncoder(weights), brush = new Brush(model.bundle), random = randomNumbers(Date.now());
   const canvas = $("stage"), context = canvas.getContext("2d"), most = 8, words = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"].map((word, k) => `${word} cloud${k === 1 ? "" : "s"}`);
   const page = { model, encoder, context, strokes: [], brush, digits: [], labels: [], mode: "rest", side: 0, columns: 1, idle: 0, cost: 0 };
   let goals = [];
@@ -224,14 +242,16 @@ function genesisPage(weights, about) {
     return say(`A cloud may have 10 to 400 particles, a whole number${field.value ? `; ${field.value} is none` : ""}. 40 is what it learned with.`, true), null;
   }
 
-  // Each digit's law is asked anew; eased: the particles start from where they are
-  function flow(eased, which = page.digits) {
-    const noise = Number($("noise").value), share = Number($("walk").value), began = now();
+  // Each digit's law is asked anew; onwards: the particles start from where they are
+  function flow(onwards, which = page.digits) {
+    const noise = Number($("noise").value), share = Number($("walk").value);
+    page.cost = 0;
     for (const digit of which) {
       const place = page.digits.indexOf(digit), from = page.labels[place];
-      digit.flow(digit.condition(noise, from, goals.length ? goals[place % goals.length] : from, share), eased && digit.brush);
+      const told = digit.condition(noise, from, goals.length ? goals[place % goals.length] : from, share), began = now();
+      digit.flow(told, onwards && digit.brush);
+      page.cost += (now() - began) / which.length / model.steps;
     }
-    page.cost = (now() - began) / which.length / model.steps;
   }
 
   function finish() {
@@ -245,9 +265,9 @@ function genesisPage(weights, about) {
     draw();
   }
 
-  function run(eased, which) {
+  function run(onwards, which) {
     drawing(false);
-    flow(eased, which);
+    flow(onwards, which);
     if (calm()) return finish();
     page.mode = "flow";
     say(`${words[page.digits.length]} of ${page.digits[0].speed.length} particles, on their way.`);
@@ -269,10 +289,10 @@ function genesisPage(weights, about) {
   }
 
   function fit() {
-    const width = canvas.parentElement.clientWidth, count = Math.max(page.digits.length, 1), dots = page.digits.reduce((sum, digit) => sum + digit.speed.length, 0);
+    const width = canvas.parentElement.clientWidth, count = Math.max(page.digits.length, 1);
     const columns = Math.min(count, Math.max(1, Math.floor(width / (width < 500 ? 85 : 100)))), rows = Math.ceil(count / columns);
     page.columns = Math.ceil(count / rows);
-    const high = Math.min(width / page.columns, rows > 1 ? 200 : 300), ratio = sharpen(canvas, width, rows * high, dots > 1000 ? 1 : 2);
+    const high = Math.min(width / page.columns, rows > 1 ? 200 : 300), ratio = sharpen(canvas, width, rows * high);
     Object.assign(page, { side: high * ratio, ratio, left: (canvas.width - page.columns * high * ratio) / 2 });
     draw();
   }
@@ -356,7 +376,7 @@ function genesisPage(weights, about) {
   }
 
   function redraw() {
-    const { pixels, scale, left, top } = pixelsOf(page.strokes), { z, label } = encoder.read(pixels, model.latent_dim), count = particles() || 60;
+    const { pixels, scale, left, top } = pixelsOf(page.strokes), { z, label } = encoder.read(pixels, model.latent_dim), count = particles() || 40;
     const digit = new Digit(model, random), strokes = page.strokes, place = (value, first) => (value * scale + first) / 14 - 1;
     digit.renew(count);
     digit.ink(strokes.map(stroke => stroke.map(([x, y]) => [place(x, left), place(y, top)])));
