@@ -60,7 +60,7 @@ def sixty_and_sixty():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    data = film_file(two_rows(create("0123456789", FRAMES, SIZE, seed=22, scale=0.75, colour=True)))
+    data = film_file(two_rows(create("0123456789", FRAMES, SIZE, seed=22, scale=0.75, source="genesis", colour=True)))
     (IMAGES/"genesis.png").write_bytes(data)
     print(f"genesis.png: {len(data)/1e6:.2f} MB")
     sixty_and_sixty().save(IMAGES/"creation.png", optimize=True)
