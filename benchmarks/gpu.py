@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
@@ -25,6 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from common import RESULTS, machine, torchvision_mnist, version
 from finetune import WAYS, one_run
+from genesis_course import attention
 from genesis_course.attention import Transformer
 from genesis_course.cnn import conv_block
 from genesis_course.data import Batches, ImageSet, load_images, load_text
@@ -227,12 +229,23 @@ def launches(bench):
 
 SIZES = {"small": dict(context=256, width=384, heads=6, layers=6), "large": dict(context=1024, width=1536, heads=12, layers=8)}
 
+def turns_from_a_table(context, head, device):
+    "A patch of `rotate` that reads the cosines and sines of all positions, where the chapter's computes them anew for each number"
+    angles = torch.arange(context, device=device)[:, None]*10_000.**(-torch.arange(head//2, device=device)/(head//2))
+    table = torch.stack([angles.cos(), angles.sin()])
+    def rotate(x, start=0, base=10_000.):
+        cos, sin = table.to(x.dtype)
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a*cos-b*sin, a*sin+b*cos], dim=-1)
+    return mock.patch.object(attention, "rotate", rotate)
+
+
 def transformer(size, tries):
     "A part that trains a Transformer on one batch of text in several precisions and ways, row by row"
     def run(bench):
         text = load_text("shakespeare" if have("shakespeare") and not bench.dry else "python")
         ids = text.ids.to(bench.device)
-        for name, precision, way in tries:
+        for name, precision, way, *change in tries:
             if bench.dry and (name == "tf32" or size == "large" or way not in ways(bench)): continue
             torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
             torch.manual_seed(0)
@@ -240,19 +253,22 @@ def transformer(size, tries):
             model = Transformer(len(text.vocabulary), **settings)
             windows = ids[torch.randint(len(ids)-settings["context"], (batch,), device=bench.device)[:, None] + torch.arange(settings["context"]+1, device=bench.device)]
             pair, said = (windows[:, :-1].contiguous(), windows[:, 1:].contiguous()), io.StringIO()
-            player = Player(model, next_token_loss, torch.optim.AdamW, lr=3e-4)
+            player = Player(model, next_token_loss, torch.optim.AdamW, lr=3e-4, clip=1. if "clipped" in change else None)
             operations = operations_of(lambda: player.step(next_token_loss(model.to(bench.device), pair)))
+            table = turns_from_a_table(settings["context"], settings["width"]//settings["heads"], bench.device) if "turns from a table" in change else contextlib.nullcontext()
             trainer = Trainer(player, device=bench.device, precision=precision, compile=ways(bench)[way])
-            begun = bench.clock()
-            with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], bench.small(70 if size == "small" else 12, 2)))
-            started = bench.clock()
-            with contextlib.redirect_stdout(said): trainer.fit(Steps([pair], steps))
+            with contextlib.redirect_stdout(said), table:
+                begun = bench.clock()
+                trainer.fit(Steps([pair], bench.small(70 if size == "small" else 12, 2)))
+                started = bench.clock()
+                trainer.fit(Steps([pair], steps))
             seconds, weights = bench.clock()-started, sum(p.numel() for p in model.parameters())
             note = "; ".join([f"{weights/1e6:.1f} M weights, loss {trainer.history['loss'][-1][1]:.2f} on one batch, {started-begun:.0f} s before", *said.getvalue().splitlines()])
-            yield row(bench, f"Transformer, {size}, {name}, {way}", seconds, steps*batch*settings["context"], operations*steps, reached=note)
+            yield row(bench, ", ".join(["Transformer", size, name, way, *change]), seconds, steps*batch*settings["context"], operations*steps, reached=note)
     return run
 
-SMALL = [("float32", None, "as written"), ("tf32", None, "as written"), *(("bf16", "bf16-mixed", way) for way in WAYS_OF_STEPS)]
+BEST = "bf16", "bf16-mixed", "compiled and recorded"
+SMALL = [("float32", None, "as written"), ("tf32", None, "as written"), *(("bf16", "bf16-mixed", way) for way in WAYS_OF_STEPS), (*BEST, "clipped"), (*BEST, "turns from a table")]
 
 
 def loading(bench):
@@ -288,7 +304,7 @@ def finetuning(network):
     return run
 
 
-PARTS = {"rates": rates, "transformer": transformer("small", SMALL), "large": transformer("large", SMALL[-1:]), "mnist": mnist, "loading": loading, "cifar10": cifar10, "launches": launches,
+PARTS = {"rates": rates, "transformer": transformer("small", SMALL), "large": transformer("large", [BEST]), "mnist": mnist, "loading": loading, "cifar10": cifar10, "launches": launches,
          "vae": recipe("vae", 1000), "gan": recipe("gan", 800), "genesis": recipe("genesis", 400), "photos": finetuning("photos"), "text": finetuning("text")}
 GROUPS = {"goals": ["rates", "mnist", "cifar10", "transformer", "large", "loading"], "steps": ["rates", "launches", "vae", "gan", "genesis"], "finetune": ["rates", "photos", "text"]}
 

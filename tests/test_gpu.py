@@ -554,7 +554,7 @@ def test_benchmark_runs_in_miniature_with_few_packages(tmp_path):
     assert done.returncode == 0, done.stdout+done.stderr
     result = json.loads((tmp_path/"gpu.json").read_text())
     assert result["did_not_run"] == {} and set(result["rates"]) == {"float32", "bf16"}
-    assert [row["what"].split()[0] for row in result["table"]].count("Transformer,") == 3 and len({tuple(row) for row in result["table"]}) == 1
+    assert [row["what"].split()[0] for row in result["table"]].count("Transformer,") == 5 and len({tuple(row) for row in result["table"]}) == 1
     assert all(row["seconds"] >= 0 and row["samples a second"] > 0 for row in result["table"])
     assert {how: [*curve] for how, curve in result["ms a step over rows"].items()} == {"a loop over parameters": ["1", "16"], "fused": ["1", "16"]}
     for name in ("vae", "gan", "genesis"): assert any(row["what"].startswith(f"{name}, compiled") and "not compiled" not in row["reached"] for row in result["table"]), name
