@@ -1,6 +1,6 @@
 """Full fine-tuning, the last layers alone, and low-rank adapters of two pre-trained networks: seconds, memory, and how good they become.
 
-    python benchmarks/finetune.py [--seeds 3] [--rates]
+    python benchmarks/finetune.py [--seeds 6] [--rates]
 
 The photo network learns the digits of scikit-learn, enlarged to 32 pixels; the Transformer of the course, which has read Python's manual, learns Python's `argparse`. On a processor
 seconds are those of this process, and memory is counted: weights, gradients, what the optimiser keeps, activations. On a card it is the most that was taken at once. `--rates` tries
@@ -60,7 +60,7 @@ def write_table():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--rates", action="store_true", help="try learning rates on what is set aside, and write nothing")
     options, device, table = parser.parse_args(), default_device(), []
     torch.set_num_threads(1)

@@ -74,9 +74,13 @@ class EfficientNet(nn.Module):
                                   nn.Sequential(*top, nn.ReLU6()))
         self.head = nn.Linear(1280, classes)
 
+    def ready(self, x):
+        "Bytes, minus 127, divided by 128, and in memory the maps of one pixel side by side"
+        return ((127.5*x + 0.5)/128).contiguous(memory_format=torch.channels_last)
+
     def maps(self, x, depth=9):
         "The maps after so many of the nine parts of the body: stem, seven stages, top"
-        return self.body[:depth]((127.5*x + 0.5)/128)       # bytes, minus 127, divided by 128
+        return self.body[:depth](self.ready(x))
 
     def forward(self, x): return self.head(self.maps(x).mean(dim=(2, 3)))
 

@@ -30,7 +30,7 @@ def seen_maps(
     depth=4,   # how many of its parts look
 ):
     "The images, and the maps after each of the first parts of the body: a list of [B, C, h, w]"
-    x, seen = (127.5*images+0.5)/128, [images]
+    x, seen = network.ready(images), [images]
     for part in network.body[:depth]:
         x = part(x)
         seen.append(x)

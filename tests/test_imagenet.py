@@ -96,6 +96,11 @@ def test_features_of_a_photo_do_not_depend_on_its_neighbours_and_nothing_moves(n
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     with torch.no_grad(): torch.testing.assert_close(network.eval().head(seen[:2]), network(as_seen(images[:2])), atol=1e-4, rtol=1e-4)
 
+def test_the_layout_in_memory_changes_no_number(network):
+    network, photos = copy.deepcopy(network).eval(), torch.rand(2, 3, 64, 64)*2-1
+    ready = network.ready(photos)
+    assert ready.is_contiguous(memory_format=torch.channels_last) and torch.equal(ready, (127.5*photos+0.5)/128)
+    with torch.no_grad(): torch.testing.assert_close(network.maps(photos), network.body(ready.contiguous()), atol=1e-3, rtol=1e-3)
 
 def test_features_at_a_depth_are_the_means_of_its_maps(network):
     images = ImageSet(torch.randint(0, 256, (2, 1, 40, 40), dtype=torch.uint8), torch.tensor([0, 1]), ["a", "b"])
