@@ -21,10 +21,10 @@ from genesis import spread
 
 FRESH_SEED = 300
 GUIDANCE = {"codes": 1., "guided": 1.1}
-ROWS = {"conv": "convolutional GAN of chapter 09a", "game": "chapter 15: redrawing, then the game", "gaussians": "chapter 15b: redrawing, then a Gaussian a class",
-        **{name: f"chapter 15b: redrawing, then a flow, guidance {scale:g}" for name, scale in GUIDANCE.items()},
-        "wide": "chapter 15b: the same with a larger flow, guidance 1", "led": "the large flow, guidance 1.05, led away from a weak one",
-        "copies": "the small flow's decoder, codes of training pictures", "floor": "3,000 training images instead of drawings"}
+ROWS = {"conv": "convolutional GAN of chapter 09a", "game": "chapter 15: redrawing, then the game", "gaussians": "chapter 15b: a Gaussian for each class",
+        **{name: f"chapter 15b: small flow, guidance {scale:g}" for name, scale in GUIDANCE.items()},
+        "wide": "chapter 15b: large flow, guidance 1", "led": "chapter 15b: large flow, led, guidance 1.05",
+        "copies": "chapter 15b: small flow's decoder, codes of training pictures", "floor": "no model: 3,000 training images"}
 TRAINED = "codes", "wide", "conv", "game"
 SETTINGS = dict(told=48, bundle=3)          # of the decoder; with the flow of `codes` below 60,000 weights
 SMALL, LARGE, WEAK = dict(width=60), dict(width=110), dict(width=32, blocks=1)      # flows; of the large one we are led away from the weak one

@@ -4,7 +4,7 @@
 
 The photo network learns the digits of scikit-learn, enlarged to 32 pixels; the Transformer of the course, which has read Python's manual, learns Python's `argparse`. On a processor
 seconds are those of this process, and memory is counted: weights, gradients, what the optimiser keeps, activations. On a card it is the most that was taken at once. `--rates` tries
-learning rates with one seed on what is set aside (the text: on another file) and writes nothing. The results go to benchmarks/results/finetune.json and nbs/finetune.csv.
+learning rates with one seed on what is set aside (the text: on another file), and writes down only what they reached. The results go to benchmarks/results/finetune.json and nbs/finetune.csv.
 """
 import argparse
 import inspect
@@ -61,20 +61,24 @@ def write_table():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=6)
-    parser.add_argument("--rates", action="store_true", help="try learning rates on what is set aside, and write nothing")
-    options, device, table = parser.parse_args(), default_device(), []
+    parser.add_argument("--rates", action="store_true", help="try learning rates on what is set aside, and write down what they reached")
+    options, device, table, path = parser.parse_args(), default_device(), [], RESULTS/"finetune.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    tries = [] if options.rates else known.get("rates", [])
     torch.set_num_threads(1)
     for network, (settings, steps) in TASKS.items():
         for how in WAYS:
             if options.rates:
                 apart = {**settings, "valid": True} if network == "photos" else {"data": inspect.__file__}
-                for lr in RATES[network]: print(network, lr, one_run(apart, steps, how, 0, device, lr=lr), flush=True)
+                for lr in RATES[network]:
+                    tries.append({"network": network, "how": how, "lr": lr, "reached": one_run(apart, steps, how, 0, device, lr=lr)["reached"]})
+                    print(tries[-1], flush=True)
                 continue
             for seed in range(options.seeds):
                 table.append({"network": network, **one_run(settings, steps, how, seed, device)})
                 print(table[-1], flush=True)
-    if options.rates: return
-    save("finetune", "Three ways of fine-tuning a photo network (25 steps on digits) and a Transformer (60 steps on a text), batches of 32", table, ["torch"])
+    if options.rates: return path.write_text(json.dumps({**known, "rates": tries}, indent=1)+"\n")
+    save("finetune", "Three ways of fine-tuning a photo network (25 steps on digits) and a Transformer (60 steps on a text), batches of 32", table, ["torch"], rates=tries)
     write_table()
 
 
