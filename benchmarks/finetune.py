@@ -21,7 +21,7 @@ from genesis_course.training import Trainer
 
 WAYS = "full", "last", "lora"
 TASKS = {"photos": ({"data": "digits", "size": 32}, 25), "text": ({"data": argparse.__file__}, 60)}
-RATES = {"photos": (0.001, 0.003, 0.01), "text": (0.003, 0.01, 0.03)}
+RATES = {"photos": (0.001, 0.003, 0.01, 0.03, 0.1), "text": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
 
 def in_bf16(loss):
@@ -48,13 +48,14 @@ def one_run(settings, steps, how, seed, device, precision="float32", **more):
     memory = torch.cuda.max_memory_allocated() if card else sum(memory_used(player, move(next(iter(experiment.batches)), device)).values())
     (measure, reached), = experiment.measure().items()
     return {"how": how, "seed": seed, "device": torch.cuda.get_device_name() if card else "processor", "precision": precision, "weights learned": trained_weights(experiment.module),
-            "ms a step": round(1000*seconds/steps, 1), "MB": round(memory/1e6, 2), "measure": measure, "reached": round(float(reached), 4)}
+            "lr": player.base_lrs[0], "ms a step": round(1000*seconds/steps, 1), "MB": round(memory/1e6, 2), "measure": measure, "reached": round(float(reached), 4)}
 
 
 def write_table():
     "What chapter 21b draws, in a table that comes with the chapters"
-    table = json.loads((RESULTS/"finetune.json").read_text())["table"]
-    lines = [",".join(table[0]), *(",".join(map(str, row.values())) for row in table)]
+    result = json.loads((RESULTS/"finetune.json").read_text())
+    rows = [{"part": part, **row} for part, name in (("new", "table"), ("set aside", "rates")) for row in result[name]]
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     (RESULTS.parent.parent/"nbs"/"finetune.csv").write_text("\n".join(lines)+"\n", encoding="utf-8")
 
 
@@ -71,14 +72,14 @@ def main():
             if options.rates:
                 apart = {**settings, "valid": True} if network == "photos" else {"data": inspect.__file__}
                 for lr in RATES[network]:
-                    tries.append({"network": network, "how": how, "lr": lr, "reached": one_run(apart, steps, how, 0, device, lr=lr)["reached"]})
+                    tries.append({"network": network, **one_run(apart, steps, how, 0, device, lr=lr)})
                     print(tries[-1], flush=True)
                 continue
             for seed in range(options.seeds):
                 table.append({"network": network, **one_run(settings, steps, how, seed, device)})
                 print(table[-1], flush=True)
-    if options.rates: return path.write_text(json.dumps({**known, "rates": tries}, indent=1)+"\n")
-    save("finetune", "Three ways of fine-tuning a photo network (25 steps on digits) and a Transformer (60 steps on a text), batches of 32", table, ["torch"], rates=tries)
+    if options.rates: path.write_text(json.dumps({**known, "rates": tries}, indent=1)+"\n")
+    else: save("finetune", "Three ways of fine-tuning a photo network (25 steps on digits) and a Transformer (60 steps on a text), batches of 32", table, ["torch"], rates=tries)
     write_table()
 
 

@@ -75,7 +75,7 @@ class EfficientNet(nn.Module):
         self.head = nn.Linear(1280, classes)
 
     def ready(self, x):
-        "Bytes, minus 127, divided by 128, and in memory the maps of one pixel side by side"
+        "Bytes, minus 127, divided by 128, and in memory the numbers of one pixel side by side"
         return ((127.5*x + 0.5)/128).contiguous(memory_format=torch.channels_last)
 
     def maps(self, x, depth=9):
