@@ -309,7 +309,7 @@ def finetune_experiment(
     data="digits",   # images for the photo network, or a text for the Transformer
     seed=0,          # of the order of the data, and of the sample
     batch=32,        # rows in a batch
-    lr=None,         # learning rate; None: what suits network and way
+    lr=None,         # learning rate; None: that of photos or text and the way (chapter 21b)
     size=64,         # pixels of a side, for images; best a multiple of 32
     device=None,     # where to learn
     valid=False,     # as for `cnn_experiment`
@@ -320,10 +320,9 @@ def finetune_experiment(
     text = data in KNOWN_TEXTS or as_path(data).is_file()
     made = (_finetune_text(data, seed, batch, device, how, rank) if text else
             _finetune_photos(data, seed, batch, size, device, valid, how, rank))
-    # of the photo network and of the Transformer, the best of five: chapter 21b
     best = {"full": (0.003, 0.03), "last": (0.003, 0.1), "lora": (0.01, 0.1)}[how][text]
-    lr, loss = lr or best, made.players[0].loss
-    return replace(made, players=[Player(made.module, loss, lr=lr, schedule=one_cycle)])
+    player = Player(made.module, made.players[0].loss, lr=lr or best, schedule=one_cycle)
+    return replace(made, players=[player])
 
 def _finetune_text(data, seed, batch, device, how, rank):
     (weights, about), text = load_weights("transformer"), load_text(data)
