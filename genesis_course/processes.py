@@ -11,6 +11,7 @@ __all__ = ['tree_map', 'move', 'batch_size_of', 'has_nan', 'epoch_settings', 'ea
 
 # %% ../nbs/backstage/13_processes.ipynb #b68e5a3e
 import atexit
+import gc
 import inspect
 import logging
 import os
@@ -143,7 +144,9 @@ def make_fabric(
 
 def _hang_up():
     "Close the connections before Python ends: a thread that outlives it can abort the process"
-    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+    if not torch.distributed.is_initialized(): return
+    torch.distributed.destroy_process_group()
+    gc.collect()          # the network that was wrapped still holds them, in a circle
 
 def _several(ranks):
     "Fabric's settings for so many processes: gloo connects processors, nccl graphics cards"

@@ -127,6 +127,22 @@ def test_ctrl_c_stops_both_after_the_same_step_and_saves(tmp_path):
     assert ends[0]["step"] == ends[1]["step"] == kept["step"] and apart(*ends) == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
+def test_no_thread_of_the_connections_outlives_the_training(tmp_path):
+    "One that is still there when Python takes itself apart can abort the process"
+    script = tmp_path/"leave.py"
+    script.write_text("""import atexit
+from pathlib import Path
+atexit.register(lambda: print("left:", *sorted((task/"comm").read_text().strip() for task in Path("/proc/self/task").iterdir() if "gloo" in (task/"comm").read_text()), "end"))
+from genesis_course.command import train
+train("gan", steps=2, device="cpu", bar=False)
+""")
+    process = subprocess.Popen([sys.executable, *TORCHRUN, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=tmp_path)
+    printed = finish(process)
+    assert process.returncode == 0 and printed.count("left: end") == 2, printed
+
+
 def test_parts_of_a_batch_are_the_batch():
     rows = Batches(torch.arange(40), torch.arange(40)*2, batch_size=12, drop_last=True)
     whole = list(rows)
